@@ -48,8 +48,10 @@ check: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 # The tests of one file run one after the other; files run beside each other, two more than there
-# are processors: the servers that tests start are waited for half of the time.
-TESTS_AT_ONCE = $(shell echo $$(( $$(nproc 2>/dev/null || echo 1) + 2 )))
+# are processors: the servers that tests start are waited for half of the time. One more where
+# there are none.
+MORE = 2
+TESTS_AT_ONCE = $(shell echo $$(( $$(nproc 2>/dev/null || echo 1) + $(MORE) )))
 
 # Compiled first: the tests start the program more than a thousand times.
 PYTEST = $(BIN)/python -m compileall -q sslmd && \
@@ -61,6 +63,7 @@ test: $(READY) test-servers
 	@$(PYTEST) $(if $(ROOM),tests/$(ROOM))
 
 # Those that start no servers and no daemon: a minute or two, for every change.
+quick: MORE = 1
 quick: $(READY)
 	@$(PYTEST) --quick $(if $(ROOM),tests/$(ROOM))
 

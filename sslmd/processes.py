@@ -13,14 +13,26 @@ import os
 import re
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import ParamSpec, Protocol, TypeVar
 
 from sslmd.core.errors import Overdue, Permanent, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.plain import plain
 from sslmd.core.reason import Reason, Said
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs what blocks outside the event loop."""
+
+    async def __call__(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `func` returns."""
+
 
 # Bytes of output kept: the last ones, where the reason usually stands.
 TAIL = 2000

@@ -143,6 +143,12 @@ _FIRST = (
     "integration/test_kills",
     "packaging/",
     "integration/",
+    # The longest of those without servers: what begins last should be short.
+    "core/test_decade",
+    "servers/test_http01_races",
+    "store/test_killed",
+    "servers/test_remote_killed",
+    "test_patterns",
 )
 
 # Rooms whose tests start servers, machines or daemons; in others, files that use them.

@@ -19,7 +19,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -105,16 +105,10 @@ def server_of(ca: CaInfo, email: str) -> AcmeServer:
 
 def test_server_of(ca: CaInfo, email: str, *, binds_accounts: bool) -> AcmeServer:
     """Return the CA's test server. `binds_accounts`: it wants EAB (RFC 8555 §7.3.4)."""
-    return AcmeServer(
-        url=ca.test_server,
-        root=ca.test_server_root,
-        validation=ca.validation,
-        email=email,
-        preferred_chain="",
-        profile=ca.preferred_profile,
-        eab_kid=ca.eab_kid if binds_accounts else "",
-        eab_hmac_key_file=ca.eab_hmac_key_file if binds_accounts else None,
+    server = replace(
+        server_of(ca, email), url=ca.test_server, root=ca.test_server_root, preferred_chain=""
     )
+    return server if binds_accounts else replace(server, eab_kid="", eab_hmac_key_file=None)
 
 
 # --- what it is told ---------------------------------------------------------------------

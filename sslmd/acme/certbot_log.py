@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,11 @@ class CaAnswer:
     status: int
     headers: Mapping[str, str]
     document: Mapping[str, Any]
+
+    @property
+    def retry_after(self) -> str | None:
+        """The Retry-After header (RFC 9110 §10.2.3)."""
+        return self.headers.get("retry-after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +115,13 @@ class RunLog:
 
 def read_log(text: str) -> RunLog:
     """Read the end of certbot's log."""
-    answers = []
-    asked = ""
-    errors = []
-    ending = ""
-    for level, logger, words in _records(text[-MOST:]):
+    text = text[-MOST:]
+    answers, errors = [], []
+    asked = ending = ""
+    found = list(_RECORD.finditer(text))
+    ends = [*(match.start() for match in found[1:]), len(text)]
+    for record, end in zip(found, ends, strict=False):
+        level, logger, words = record[1], record[2], text[record.end() : end]
         if ending or any(logger == name and words.startswith(w) for name, w in _LAST_WORDS):
             ending += words
         elif logger == "acme.client":
@@ -124,6 +132,17 @@ def read_log(text: str) -> RunLog:
         if level in ("ERROR", "CRITICAL"):
             errors.append(words)
     return RunLog(tuple(answers), asked, ending, tuple(errors))
+
+
+def _answer(url: str, status: int, rest: str) -> CaAnswer:
+    head, _, body = rest.partition("\n\n")
+    lines = (line.partition(":") for line in head.splitlines())
+    headers = {name.strip().lower(): value.strip() for name, _, value in lines}
+    found = None
+    if body.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            found = json.loads(body)
+    return CaAnswer(url, status, headers, found if isinstance(found, dict) else {})
 
 
 def unvalidated_in_output(output: str) -> tuple[Unvalidated, ...]:
@@ -137,41 +156,12 @@ def unvalidated_in_output(output: str) -> tuple[Unvalidated, ...]:
     )
 
 
-def _records(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield level, logger and text of every record that is whole."""
-    found = list(_RECORD.finditer(text))
-    for number, match in enumerate(found):
-        end = found[number + 1].start() if number + 1 < len(found) else len(text)
-        yield match[1], match[2], text[match.end() : end]
-
-
-def _answer(url: str, status: int, rest: str) -> CaAnswer:
-    head, _, body = rest.partition("\n\n")
-    headers = {}
-    for line in head.splitlines():
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return CaAnswer(url, status, headers, _object(body))
-
-
-def _object(body: str) -> Mapping[str, Any]:
-    if not body.startswith("{"):
-        return {}
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _unvalidated(name: str, challenges: list[Any]) -> Unvalidated:
-    for challenge in challenges:
-        error = challenge.get("error") if isinstance(challenge, dict) else None
-        if isinstance(error, dict):
-            detail = text_of(error, "detail") or text_of(error, "title") or "it gives no reason"
-            code = one_line(code_of(error), MOST_NAME)
-            return Unvalidated(name, code, one_line(detail, MOST_DETAIL))
-    return Unvalidated(name, "", "it gives no reason")
+    """Return why a name is not validated; the words are "" where the CA gives none."""
+    errors = (one.get("error") for one in challenges if isinstance(one, dict))
+    error = next((one for one in errors if isinstance(one, dict)), {})
+    detail = one_line(text_of(error, "detail") or text_of(error, "title"), MOST_DETAIL)
+    return Unvalidated(name, one_line(code_of(error), MOST_NAME), detail)
 
 
 # --- problem documents (RFC 7807), and texts ------------------------------------------------

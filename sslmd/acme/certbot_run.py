@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 from sslmd.acme import accounts, certbot
 from sslmd.acme.certbot import AcmeServer, LogMark
@@ -27,7 +27,7 @@ from sslmd.core.failed import Failed
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Said
 from sslmd.pki.local_ca import Issued
-from sslmd.processes import Program, start
+from sslmd.processes import InThread, Program, start
 from sslmd.store.layout import OrderFolders
 
 P = ParamSpec("P")
@@ -47,13 +47,6 @@ ISSUING = timedelta(minutes=40)
 RESUMING = timedelta(minutes=3)
 
 Prove = Callable[[Sequence[Challenge]], Awaitable[None]]
-
-
-class InThread(Protocol):
-    """Runs what blocks outside the event loop."""
-
-    async def __call__(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what it returns."""
 
 
 class AccountLostError(Exception):

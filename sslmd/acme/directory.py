@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
@@ -164,20 +165,16 @@ class _TimeLeft:
                 line.settimeout(left / (len(found) - number))
                 line.connect(where)
                 line.settimeout(left)
-                self._keep(line)
+                with self._lock:  # a handle of our own: TLS takes that of `line` away
+                    if self.is_over:
+                        raise TimeoutError
+                    self._lines.append(line.dup())
             except OSError as err:
                 line.close()
                 problem = err
             else:
                 return line
         raise problem
-
-    def _keep(self, line: socket.socket) -> None:
-        """Keep a handle of our own: TLS takes that of `line` away."""
-        with self._lock:
-            if self.is_over:
-                raise TimeoutError
-            self._lines.append(line.dup())
 
     def cut(self) -> None:
         """End what is under way: whoever reads there has the end of it."""
@@ -205,33 +202,29 @@ def _in_time(url: str, root: Path | None, seconds: float) -> bytes:
         time_left.close()
 
 
-class _Http(urllib.request.HTTPHandler):
-    def __init__(self, time_left: _TimeLeft) -> None:
-        super().__init__()
-        self._time_left = time_left
+class _Web(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens connections that all have the same time left."""
 
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(self._connection, req)
-
-    def _connection(self, host: str, **options: Any) -> http.client.HTTPConnection:
-        made = http.client.HTTPConnection(host, **options)
-        made._create_connection = self._time_left.connect  # type: ignore[attr-defined]
-        return made
-
-
-class _Https(urllib.request.HTTPSHandler):
     def __init__(self, time_left: _TimeLeft, context: ssl.SSLContext) -> None:
         super().__init__(context=context)
         self._time_left = time_left
         self._trust = context
 
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(self._connection, req)
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self._open(http.client.HTTPConnection, req)
 
-    def _connection(self, host: str, **options: Any) -> http.client.HTTPSConnection:
-        made = http.client.HTTPSConnection(host, context=self._trust, **options)
-        made._create_connection = self._time_left.connect  # type: ignore[attr-defined]
-        return made
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self._open(partial(http.client.HTTPSConnection, context=self._trust), req)
+
+    def _open(
+        self, kind: Callable[..., http.client.HTTPConnection], req: urllib.request.Request
+    ) -> http.client.HTTPResponse:
+        def connection(host: str, **options: Any) -> http.client.HTTPConnection:
+            made = kind(host, **options)
+            made._create_connection = self._time_left.connect  # type: ignore[attr-defined]
+            return made
+
+        return self.do_open(connection, req)
 
 
 def _get(url: str, root: Path | None, time_left: _TimeLeft) -> bytes:
@@ -239,13 +232,13 @@ def _get(url: str, root: Path | None, time_left: _TimeLeft) -> bytes:
         context = ssl.create_default_context(cafile=str(root) if root else None)
     except OSError as err:  # an SSLError is one
         reason = err.reason if isinstance(err, ssl.SSLError) else err.strerror
-        raise Permanent(
-            Reason(Failed.CA_ROOT_UNUSABLE, file=str(root), url=url, said=Said(reason))
-        ) from None
+        said = Said(reason)
+        why = Reason(Failed.CA_ROOT_UNUSABLE, file=str(root), url=url, said=said)
+        raise Permanent(why) from None
     request = urllib.request.Request(  # noqa: S310  (the schema lets only http and https pass)
         url, headers={"User-Agent": f"sslmd/{__version__}", "Accept": "application/json"}
     )
-    opener = urllib.request.build_opener(_Http(time_left), _Https(time_left, context), _Redirects())
+    opener = urllib.request.build_opener(_Web(time_left, context), _Redirects())
     seconds = time_left.seconds
     try:
         with opener.open(request, timeout=seconds) as answer:

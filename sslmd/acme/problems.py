@@ -40,7 +40,6 @@ from sslmd.acme.refusals import (
     ProblemKind,
     http_error,
     judged,
-    retry_after,
     retry_at,
 )
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
@@ -71,8 +70,7 @@ def to_error(problem: Problem, now: datetime) -> SslmError:
     if when is not None and when <= now:
         when = None
     if problem.failed:
-        names = [name for name, _ in problem.failed]
-        return ValidationFailed(problem.why, names, retry_at=when)
+        return ValidationFailed(problem.why, problem.failed, retry_at=when)
     if problem.kind in _PERMANENT:
         return Permanent(problem.why)
     if problem.kind is ProblemKind.PROCESSING:
@@ -89,11 +87,7 @@ def read_problem(status: int, output: str, log: str, now: datetime, url: str) ->
     output = output[-MOST:]
     run = read_log(log)
     case = _Case(status, output, run, now, url, run.unvalidated or unvalidated_in_output(output))
-    checks = (
-        *(_usage, _another_run, _too_much, _unreachable),
-        *(_refused, _invalid, _processing, _known_words),
-    )
-    for check in checks:
+    for check in (_not_even_begun, _unreachable, _refused, _invalid, _processing, _known_words):
         if problem := check(case):
             return problem
     return _anything(case)
@@ -120,6 +114,11 @@ class _Case:
         """What certbot said at its end, in the log and on the console."""
         return f"{self.run.ending}\n{self.output}"
 
+    @property
+    def answer(self) -> CaAnswer | None:
+        """The CA's last answer."""
+        return self.run.answers[-1] if self.run.answers else None
+
     def problem(self, kind: ProblemKind, why: Reason, retry_at: datetime | None = None) -> Problem:
         return self.with_names(Problem(kind, why, retry_at))
 
@@ -127,33 +126,24 @@ class _Case:
         return self.with_names(judged(self.run, answer, document, self.ca, self.now))
 
     def with_names(self, problem: Problem) -> Problem:
-        return replace(problem, failed=tuple((one.name, one.detail) for one in self.failed))
+        return replace(problem, failed=tuple(one.name for one in self.failed))
 
 
 # --- the checks, in order -------------------------------------------------------------------
 
 
-def _usage(case: _Case) -> Problem | None:
-    if case.status != _USAGE:
-        return None
-    _, _, said = case.output.rpartition("certbot: error: ")
-    why = Reason(Failed.CERTBOT_USAGE, said=_without_secrets(said) or None)
-    return case.problem(ProblemKind.USAGE, why)
-
-
-def _another_run(case: _Case) -> Problem | None:
-    if "Another instance of Certbot is already running" not in case.output:
-        return None
-    return case.problem(ProblemKind.ANOTHER_RUN, Reason(Failed.CERTBOT_ANOTHER))
-
-
-def _too_much(case: _Case) -> Problem | None:
-    limit = limit_met(case.status, case.words)
-    if limit is None:
-        return None
-    return case.problem(
-        ProblemKind.TOO_MUCH, Reason(Failed.CERTBOT_TOO_MUCH, limit=limit, ca=case.ca)
-    )
+def _not_even_begun(case: _Case) -> Problem | None:
+    """Take what keeps certbot from asking the CA, and what ended it: its limits."""
+    if case.status == _USAGE:
+        _, _, said = case.output.rpartition("certbot: error: ")
+        why = Reason(Failed.CERTBOT_USAGE, said=_without_secrets(said) or None)
+        return case.problem(ProblemKind.USAGE, why)
+    if "Another instance of Certbot is already running" in case.output:
+        return case.problem(ProblemKind.ANOTHER_RUN, Reason(Failed.CERTBOT_ANOTHER))
+    if (limit := limit_met(case.status, case.words)) is not None:
+        why = Reason(Failed.CERTBOT_TOO_MUCH, limit=limit, ca=case.ca)
+        return case.problem(ProblemKind.TOO_MUCH, why)
+    return None
 
 
 _NETWORK = re.compile(r"^(?:\S+:)?requests\.exceptions\.(\w+):? ?(.*)$", re.MULTILINE)
@@ -201,7 +191,7 @@ def _unreachable(case: _Case) -> Problem | None:
 
 def _refused(case: _Case) -> Problem | None:
     """Take the last answer if it is an error; what came earlier was got over (a bad nonce)."""
-    answer = case.run.answers[-1] if case.run.answers else None
+    answer = case.answer
     if answer is None or answer.status < HTTPStatus.BAD_REQUEST:
         return None
     if code_of(answer.document) or text_of(answer.document, "detail"):
@@ -211,7 +201,7 @@ def _refused(case: _Case) -> Problem | None:
 
 def _invalid(case: _Case) -> Problem | None:
     """Take an order that the CA gave up (RFC 8555 §7.1.6), and names that it did not validate."""
-    answer = case.run.answers[-1] if case.run.answers else None
+    answer = case.answer
     if answer is not None and answer.document.get("status") == "invalid":
         error = answer.document.get("error")
         if "finalize" in answer.document and isinstance(error, dict):
@@ -226,7 +216,7 @@ def _invalid(case: _Case) -> Problem | None:
             Failed.NAMES_NOT_VALIDATED,
             names=tuple(names[:MOST_SHOWN]),
             more=len(names[MOST_SHOWN:]) or None,
-            said=Said(detail),
+            said=Said(detail) or None,
             problem=code or None,
         )
         for (detail, code), names in groups.items()
@@ -238,14 +228,14 @@ def _invalid(case: _Case) -> Problem | None:
 
 def _processing(case: _Case) -> Problem | None:
     """Take an order that the CA was at work on when certbot's patience ended (RFC 8555 §7.1.6)."""
-    answer = case.run.answers[-1] if case.run.answers else None
+    answer = case.answer
     if "acme.errors.TimeoutError" not in case.words or answer is None:
         return None
     found = answer.document
     if found.get("status") != "processing" or "finalize" not in found or not answer.url:
         return None
     why = Reason(Failed.STILL_PROCESSING, ca=case.ca)
-    when = retry_at(retry_after(answer), case.now)
+    when = retry_at(answer.retry_after, case.now)
     return replace(case.problem(ProblemKind.PROCESSING, why, when), order=answer.url)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -57,14 +58,14 @@ class Problem:
     """What went wrong. `text` is one line without control characters, and holds no secrets.
 
     `retry_at`: when the CA wants to be asked again, within limits; `failed`: the names that it
-    could not validate, those of wildcards with their star, each with the reason; `order`: the
-    URL of the order that it is at work on.
+    could not validate, those of wildcards with their star; `order`: the URL of the order that it
+    is at work on.
     """
 
     kind: ProblemKind
     why: Reason
     retry_at: datetime | None = None
-    failed: tuple[tuple[str, str], ...] = ()
+    failed: tuple[str, ...] = ()
     order: str = ""
 
     @property
@@ -101,12 +102,12 @@ def judged(
     if code == "rateLimited" or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         if _PAUSED.search(detail):
             return Problem(ProblemKind.REFUSED, says())
-        when = retry_at(retry_after(answer), now, detail) or now + UNTOLD
+        when = retry_at(answer.retry_after, now, detail) or now + UNTOLD
         many = Reason(Failed.MANY_ACCOUNTS) if is_new_account(run, answer) else None
         return Problem(ProblemKind.LIMITED, says(many), when)
     if way_out := remedy(run, answer, document, parts):
         return Problem(ProblemKind.REFUSED, says(way_out))
-    return Problem(ProblemKind.CA_TROUBLE, says(), retry_at(retry_after(answer), now))
+    return Problem(ProblemKind.CA_TROUBLE, says(), retry_at(answer.retry_after, now))
 
 
 def _part(subproblem: Mapping[str, Any]) -> Said:
@@ -120,7 +121,7 @@ def _part(subproblem: Mapping[str, Any]) -> Said:
 def http_error(answer: CaAnswer, url: str, now: datetime) -> Problem:
     """Tell an error that carries no problem document: the page of a proxy, say."""
     why = answers(Failed.CA_ANSWERS, one_line(answer.url or url, MOST_NAME), answer.status)
-    when = retry_at(retry_after(answer), now)
+    when = retry_at(answer.retry_after, now)
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return Problem(ProblemKind.LIMITED, why, when or now + UNTOLD)
     return Problem(ProblemKind.CA_TROUBLE, why, when)
@@ -171,6 +172,7 @@ _REMEDY = {
 }
 # A CAA record that could not be looked up forbids nothing: next time it may be seen.
 _NOT_SEEN = re.compile(r"DNS problem|SERVFAIL|tim(?:ed |e)out", re.IGNORECASE)
+_TERMS = re.compile(r'<([^<>]*)>\s*;\s*rel="terms-of-service"')
 _DEAD_ACCOUNT = re.compile(r"\b(?:deactivated|revoked|suspended)\b", re.IGNORECASE)
 
 
@@ -180,7 +182,10 @@ def remedy(
     """Return the way out of an error that would come again, None for one that may pass."""
     code, new_account = code_of(document), is_new_account(run, answer)
     if code == "userActionRequired":
-        first, second, *_ = (*_where_to_agree(answer, document), None, None)
+        # Where new terms are to be agreed to, and what they are (RFC 8555 §7.3.3).
+        terms = _TERMS.findall(answer.headers.get("link", ""))
+        found = [one for one in (text_of(document, "instance"), *terms) if one]
+        first, second, *_ = (*(Said(one_line(one, MOST_NAME)) for one in found), None, None)
         return Reason(Failed.FIX_AGREE, first=first, second=second)
     if code in ("unauthorized", "malformed", "externalAccountRequired") and new_account:
         meta = run.directory.get("meta")
@@ -188,13 +193,20 @@ def remedy(
         return Reason(Failed.FIX_EAB_ACCOUNT if bound else Failed.FIX_ACCOUNT)
     # Where there are subproblems, the whole says no more than that there are.
     for one in parts or [document]:
-        if code_of(one) in _REMEDY and not (code_of(one) == "caa" and _was_not_seen(one)):
+        unseen = code_of(one) == "caa" and _NOT_SEEN.search(_detail(one))
+        if code_of(one) in _REMEDY and not unseen:
             return Reason(_REMEDY[code_of(one)])
     if code in _REMEDY and code != "caa":
         return Reason(_REMEDY[code])
-    if code == "unauthorized" and _says_account_is_dead(_detail(document)):
+    _, about, rest = _detail(document).lower().partition("account")
+    if code == "unauthorized" and about and _DEAD_ACCOUNT.search(rest):
         return Reason(Failed.FIX_DEAD_ACCOUNT)
-    if any(code_of(one) == "malformed" for one in parts or [document]) and _would_refuse(answer):
+    # A malformed request would be refused again; but CAs also use the word, with these, for an
+    # order or a challenge that they do not have any more. A later order has others. With 5xx the
+    # trouble is the CA's own.
+    gone = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE)
+    is_ours = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status not in gone
+    if is_ours and any(code_of(one) == "malformed" for one in parts or [document]):
         return Reason(Failed.FIX_REQUEST)
     return None
 
@@ -204,35 +216,8 @@ def is_new_account(run: RunLog, answer: CaAnswer) -> bool:
     return bool(answer.url) and answer.url == run.directory.get("newAccount")
 
 
-def _would_refuse(answer: CaAnswer) -> bool:
-    """Whether a malformed request would be refused again.
-
-    CAs also use the word, with 404, for an order or a challenge that they do not have any more.
-    A later order has others. With 5xx the trouble is the CA's own.
-    """
-    gone = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE)
-    return answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status not in gone
-
-
-def _says_account_is_dead(detail: str) -> bool:
-    _, about, rest = detail.lower().partition("account")
-    return bool(about) and _DEAD_ACCOUNT.search(rest) is not None
-
-
-def _was_not_seen(error: Mapping[str, Any]) -> bool:
-    return _NOT_SEEN.search(_detail(error)) is not None
-
-
 def _detail(error: Mapping[str, Any]) -> str:
     return one_line(text_of(error, "detail"), MOST_DETAIL)
-
-
-def _where_to_agree(answer: CaAnswer, document: Mapping[str, Any]) -> list[Said]:
-    """Return where new terms are to be agreed to, and what they are (RFC 8555 §7.3.3)."""
-    link = answer.headers.get("link", "")
-    terms = re.findall(r'<([^<>]*)>\s*;\s*rel="terms-of-service"', link)
-    found = [one for one in (text_of(document, "instance"), *terms) if one]
-    return [Said(one_line(one, MOST_NAME)) for one in found]
 
 
 # --- when to ask again (RFC 9110 §10.2.3, and what Let's Encrypt says) -----------------------
@@ -252,7 +237,10 @@ def retry_at(header: str | None, now: datetime, words: str = "") -> datetime | N
 
     It is from 1 minute to 7 days after `now`. A header is seconds or an HTTP date.
     """
-    when = _of_header((header or "").strip(), now) or _of_words(words)
+    when = _of_header((header or "").strip(), now)
+    if when is None and (match := _IN_WORDS.search(words)):
+        with suppress(ValueError):
+            when = datetime.fromisoformat(f"{match[1]}T{match[2]}").replace(tzinfo=UTC)
     return None if when is None else min(max(when, now + SHORTEST), now + LONGEST)
 
 
@@ -265,18 +253,3 @@ def _of_header(value: str, now: datetime) -> datetime | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def _of_words(words: str) -> datetime | None:
-    match = _IN_WORDS.search(words)
-    if match is None:
-        return None
-    try:
-        return datetime.fromisoformat(f"{match[1]}T{match[2]}").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-
-
-def retry_after(answer: CaAnswer) -> str | None:
-    """Return the Retry-After header of an answer."""
-    return answer.headers.get("retry-after")

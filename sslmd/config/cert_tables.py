@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -61,12 +61,8 @@ _VALIDATIONS = {"": Validation.DNS_01, "dns": Validation.DNS_01, "http": Validat
 Url = Annotated[str, PlainValidator(directory_url)]
 
 
-def _or_lets_encrypt(url: str, _: str) -> str:
-    return url or LETS_ENCRYPT
-
-
-def _or_staging(url: str, _: str) -> str:
-    return url or LETS_ENCRYPT_STAGING
+def _or(default: str) -> Callable[[str, str], str]:
+    return lambda url, _: url or default
 
 
 @table(without_effect={"ca_name": ("the CA's name is that of its table", "remove it")})
@@ -113,7 +109,7 @@ class CaInfo:
         default="",
         shown=f"<{LETS_ENCRYPT}>",
         name="ca_server",
-        to=_or_lets_encrypt,
+        to=_or(LETS_ENCRYPT),
     )
     server_root: Path | None = path_key(
         "PEM file with the roots to trust for `ca_server`: for private and test CAs.",
@@ -127,7 +123,7 @@ class CaInfo:
         default="",
         shown=f"<{LETS_ENCRYPT_STAGING}>",
         name="ca_test_server",
-        to=_or_staging,
+        to=_or(LETS_ENCRYPT_STAGING),
     )
     test_server_root: Path | None = path_key(
         "PEM file with the roots to trust for `ca_test_server`.",

@@ -1,16 +1,25 @@
-"""Finding and reading the files of `conf.d`.
+"""Finding and reading the files of `conf.d`: what cannot be read is noted, with its line.
 
 A configuration names commands that the daemon runs, often as root: files and folders that
-somebody else could write are refused, as OpenSSH and sudo do.
+somebody else could write are refused, as OpenSSH and sudo do. Tables may be in other places and
+other spellings than ours, as ssl-mgr's files have them.
 """
 
 from __future__ import annotations
 
+import codecs
+import hashlib
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from enum import Enum, auto
 from pathlib import Path
+from types import MappingProxyType
+
+import tomli
+
+from sslmd.config.report import Report, Source
 
 MAIN_FILE = "ssl-mgr.conf"
 CA_FILE = "ca-info.conf"
@@ -151,3 +160,188 @@ def _unusable(err: OSError | ValueError) -> Unusable:
         )
     text = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
     return Unusable(f"it cannot be read: {text}", "see to it that it can")
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+Tables = dict[str, object]
+
+# What the files say, key by key, so that a reload can tell what changed in them. Values are kept
+# to be compared, and never shown: a command may hold a password.
+Keys = Mapping[str, str]
+Written = Mapping[str, Keys]
+
+
+class Reader:
+    """Reads the files of one configuration directory and collects `notes` about them.
+
+    `owners` are the users who may own files and folders. `digests`: SHA-256 of every file that was
+    read, by its path, so that it can be told whether a file is another one by now.
+    """
+
+    def __init__(self, conf_dir: Path, owners: Collection[int]) -> None:
+        self.conf_dir = conf_dir
+        self.report = Report()
+        self.digests: dict[str, str] = {}
+        self._owners = frozenset(owners)
+
+    def path(self, *names: str) -> str:
+        """Return the path of a file below the configuration directory."""
+        return os.path.join(self.conf_dir, *names)
+
+    def source(self, path: str) -> Source:
+        """Return a file to say something of."""
+        return Source(path, self.report)
+
+    def check_risk(self, path: str, status: os.stat_result) -> None:
+        """Note it if others may write a file or folder: that is a mistake."""
+        if risk := risk_of(path, status, self._owners):
+            self.source(path).mistake((), risk.problem, risk.remedy)
+
+    def content(self, path: str) -> bytes | None:
+        """Return a file's bytes; None after a mistake (noted). Raises `Missing`."""
+        try:
+            content, status = read_file(path)
+        except Unusable as err:
+            if isinstance(err, Missing):
+                raise
+            self.source(path).mistake((), err.problem, err.remedy)
+            return None
+        self.check_risk(path, status)
+        self.digests[path] = hashlib.sha256(content).hexdigest()
+        return content
+
+    def parse(self, path: str, content: bytes) -> tuple[Source, Tables] | None:
+        """Parse a file's bytes; None after a mistake (noted)."""
+        source = self.source(path)
+        try:
+            source.text = content.removeprefix(codecs.BOM_UTF8).decode()
+            return source, tomli.loads(source.text)
+        except UnicodeDecodeError as err:
+            source.mistake_at(
+                content.count(b"\n", 0, err.start) + 1,
+                f"byte 0x{content[err.start]:02x} is not UTF-8",
+                "save the file as UTF-8 text",
+            )
+        except tomli.TOMLDecodeError as err:
+            # A text without its closing quote is found out at the start of the next line.
+            unclosed = err.colno == 1 and err.msg.startswith("Expected")
+            source.mistake_at(
+                max(err.lineno - unclosed, 1),
+                f"this is not TOML: {err.msg} (column {err.colno})",
+                "correct what stands here or before it",
+            )
+        except (ValueError, RecursionError):
+            # Numbers of thousands of digits, thousands of brackets.
+            source.mistake_at(0, "a value in it is beyond all measure", "make it shorter")
+        return None
+
+    def toml(self, path: str) -> tuple[Source, Tables] | None:
+        """Read and parse a file; None after a mistake (noted). Raises `Missing`."""
+        content = self.content(path)
+        return None if content is None else self.parse(path, content)
+
+
+# Their keys say by themselves whose table of the array it is.
+_ARRAYS = {"groups": "domain", "dns_primary": "domain"}
+
+
+def written(main: Mapping[str, object], cas: Mapping[str, object]) -> Written:
+    """Return the tables of `ssl-mgr.conf` and `ca-info.conf` by name, each as text by key."""
+    tables: dict[str, Keys] = {}
+    for name, value in main.items():
+        if name in _ARRAYS:
+            for one in value if isinstance(value, list) else []:
+                which = one.get(_ARRAYS[name]) if isinstance(one, dict) else ""
+                tables[f"[[{name}]] {which} of {MAIN_FILE}"] = _keys(one)
+        else:
+            tables[f"[{name}] of {MAIN_FILE}"] = _keys(value)
+    tables.update({f"[{name}] of {CA_FILE}": _keys(value) for name, value in cas.items()})
+    return MappingProxyType(tables)
+
+
+def differences(old: Written, new: Written) -> tuple[str, ...]:
+    """Return a text for each table that changed: its name, and which of its keys."""
+    found = []
+    for name in dict.fromkeys((*new, *old)):
+        before, after = old.get(name), new.get(name)
+        if before is None or after is None:
+            found.append(f"{name} is {'new' if before is None else 'gone'}")
+        elif before != after:
+            keys = dict.fromkeys((*after, *before))
+            found.append(f"{name}: {', '.join(k for k in keys if before.get(k) != after.get(k))}")
+    if [name for name in old if name in new] != [name for name in new if name in old]:
+        found.append(f"the order of the tables of {MAIN_FILE}")
+    return tuple(found)
+
+
+def _keys(table: object) -> Keys:
+    return (
+        {str(key): repr(value) for key, value in table.items()} if isinstance(table, dict) else {}
+    )
+
+
+class Capitals(Enum):
+    """What ssl-mgr makes of a table whose name is written with other capitals."""
+
+    READ = auto()
+    OVERLOOKED = auto()
+
+
+def with_names(source: Source, data: Tables, names: Iterable[str], case: Capitals) -> Tables:
+    """Return a file's content with its tables named as in `names`, whatever their capitals were.
+
+    Two tables of one name are a mistake. Where ssl-mgr overlooks such a table, that is said: it
+    may be a surprise that it counts now.
+    """
+    known = {name.lower(): name for name in names}
+    found: Tables = {}
+    for key, value in data.items():
+        # An array of tables counts as one.
+        parts = value if isinstance(value, list) else [value]
+        is_table = bool(parts) and all(isinstance(one, dict) for one in parts)
+        name = known.get(key.lower(), key) if is_table else key
+        if name == key:
+            found[key] = value
+            continue
+        there = name if name in data else source.written.get((name,), ("",))[0]
+        if there:
+            source.mistake(
+                (key,),
+                f"[{there}] and [{key}] are two names of one table",
+                f"put everything below one [{name}]",
+            )
+            continue
+        found[name] = value
+        source.written[name,] = (key,)
+        if case is Capitals.OVERLOOKED:
+            source.warn(
+                (name,),
+                f"ssl-mgr does not read [{key}]; here it counts as [{name}]",
+                f"write [{name}], or remove it if it should not count",
+            )
+    return found
+
+
+def with_globals(source: Source, data: Tables, table: str, keys: Collection[str]) -> Tables:
+    """Return a file's content with `keys` that stand above its first table put into `table`.
+
+    ssl-mgr reads them there as well; what `table` says itself counts more.
+    """
+    loose = [key for key in data if key in keys]
+    inner = data.get(table, {})
+    if not loose or not isinstance(inner, dict):
+        return data
+    merged = dict(inner)
+    for key in loose:
+        if key in inner:
+            problem, remedy = f"it has no effect: [{table}] has it as well", "remove it here"
+        else:
+            merged[key] = data[key]
+            source.written[table, key] = (key,)
+            problem = f"it stands outside of every table and is taken for one of [{table}]"
+            remedy = f"move it below [{table}]"
+        source.warn((key,), problem, remedy)
+    kept = {key: value for key, value in data.items() if key not in loose}
+    return {table: merged} | kept | {table: merged}

@@ -6,10 +6,17 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from sslmd.config.files import MAIN_FILE, Missing, Unusable, folder_status, list_files, list_folders
+from sslmd.config.files import (
+    MAIN_FILE,
+    Missing,
+    Reader,
+    Unusable,
+    folder_status,
+    list_files,
+    list_folders,
+)
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import Config
-from sslmd.config.reader import Reader
 from sslmd.config.report import Source, nearest
 from sslmd.config.tables import GroupTable
 from sslmd.config.values import EVERY_GROUP, EVERY_SERVICE

@@ -18,7 +18,20 @@ from typing import TypeVar
 from sslmd.config import build
 from sslmd.config.cas import warn_of_long_lives, with_heights, without_titles
 from sslmd.config.cert_tables import SERVICE_TABLES, ServiceFile
-from sslmd.config.files import CA_FILE, MAIN_FILE, Missing, Unusable, folder_status, locate_conf_dir
+from sslmd.config.files import (
+    CA_FILE,
+    MAIN_FILE,
+    Capitals,
+    Missing,
+    Reader,
+    Tables,
+    Unusable,
+    folder_status,
+    locate_conf_dir,
+    with_globals,
+    with_names,
+    written,
+)
 from sslmd.config.grants import check_together
 from sslmd.config.groups import GroupFiles, Groups
 from sslmd.config.locate import KeyPath
@@ -33,7 +46,6 @@ from sslmd.config.model import (
     ServerKind,
     ServiceConfig,
 )
-from sslmd.config.reader import Capitals, Reader, Tables, with_globals, with_names, written
 from sslmd.config.renew import TABLE as RENEW_INFO
 from sslmd.config.renew import Leads, leads_by_life
 from sslmd.config.report import Source, nearest

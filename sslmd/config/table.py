@@ -102,15 +102,8 @@ class _Key:
     to: Callable[[Any, str], Any]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Declared:
-    """The keys of a `table` by the names of its attributes, and what `Table` says beside them."""
-
-    keys: Mapping[str, _Key]
-    about: Mapping[str, Any]
-
-
-_KEY, _DECLARED = "key", "_declared"
+# Where a declaration has its keys, by the names of attributes, and what `Table` says beside them.
+_KEY, _KEYS, _ABOUT = "key", "_keys", "_about"
 
 
 def described(
@@ -169,7 +162,8 @@ def table(
             if isinstance(one, dataclasses.Field) and one.metadata
         }
         done = dataclasses.dataclass(frozen=True, slots=True)(cls)
-        setattr(done, _DECLARED, _Declared(keys, about))
+        setattr(done, _KEYS, keys)
+        setattr(done, _ABOUT, about)
         return done
 
     return made
@@ -178,28 +172,28 @@ def table(
 @cache
 def table_of(declared: type, without: tuple[str, ...] = ()) -> Any:
     """Return the `Table` that a file is checked with; `without`: keys that it has not there."""
-    known: _Declared = getattr(declared, _DECLARED)
+    keys: Mapping[str, _Key] = getattr(declared, _KEYS)
     hints = get_type_hints(declared, include_extras=True)
     fields: dict[str, Any] = {}
-    for name, one in known.keys.items():
+    for name, one in keys.items():
         hint = hints[name]
         read = one.read or (get_args(hint)[0] if get_origin(hint) is ClassVar else hint)
         if (one.name or name) not in without:
             fields[one.name or name] = (read, one.field)
     made: Any = create_model(declared.__name__, __base__=Table, **fields)
-    for name, value in known.about.items():
+    for name, value in getattr(declared, _ABOUT).items():
         setattr(made, name, value)
     return made
 
 
 def made_of(declared: type[T], file: Table, top: str, **derived: Any) -> T:
     """Return what a checked table of a file asks for; `derived`: what several keys say together."""
-    known: _Declared = getattr(declared, _DECLARED)
+    keys: Mapping[str, _Key] = getattr(declared, _KEYS)
     attributes: Any = declared
     made = {field.name for field in dataclasses.fields(attributes)} - derived.keys()
     kept = {
         name: one.to(getattr(file, one.name or name), top)
-        for name, one in known.keys.items()
+        for name, one in keys.items()
         if name in made and hasattr(file, one.name or name)
     }
     return declared(**kept | derived)

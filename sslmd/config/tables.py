@@ -66,10 +66,6 @@ _NO_EFFECT = {
 }
 
 
-def _after_copies(pairs: list[PostCopy], top: str) -> tuple[PostCopy, ...]:
-    return tuple(PostCopy(one.host, argv(one.argv, top)) for one in pairs)
-
-
 @table(without_effect=_NO_EFFECT)
 class GlobalOptions:
     """`[globals]`. `timing`: what several keys, and `[renew_info]`, say of renewals and rolls."""
@@ -176,7 +172,7 @@ class GlobalOptions:
         default=[],
         name="post_copy_cmd",
         read=Annotated[list[Annotated[PostCopy, PlainValidator(addresses.post_copy)]], NESTED],
-        to=_after_copies,
+        to=lambda pairs, top: tuple(PostCopy(one.host, argv(one.argv, top)) for one in pairs),
     )
     keep: tuple[str, ...] = key(
         "list of paths below `prod_cert_dir`",

@@ -278,7 +278,15 @@ def window(value: Any) -> Window:
         raise wrong(f"{shown(whole)}: a day ends at 24:00", remedy)
     if start == end:
         raise wrong(f"{shown(whole)} has no length", "write 00:00-24:00 for a whole day")
-    return Window(days, start, end, _zone(words[0] if words else "UTC"), " ".join(whole.split()))
+    name = words[0] if words else "UTC"
+    try:
+        zone = ZoneInfo(name)
+    # A folder of the database, or a file in it that is no zone, fails in other ways.
+    except (ValueError, OSError, LookupError):
+        problem = f"{shown(name)} is not a time zone of this machine"
+        remedy = "write one as in /usr/share/zoneinfo, such as Europe/Berlin or UTC"
+        raise wrong(problem, remedy) from None
+    return Window(days, start, end, zone, " ".join(whole.split()))
 
 
 def _days(word: str, remedy: str) -> frozenset[int]:
@@ -296,17 +304,6 @@ def _days(word: str, remedy: str) -> frozenset[int]:
     return frozenset(days)
 
 
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    # A folder of the database, or a file in it that is no zone, fails in other ways.
-    except (ValueError, OSError, LookupError):
-        raise wrong(
-            f"{shown(name)} is not a time zone of this machine",
-            "write one as in /usr/share/zoneinfo, such as Europe/Berlin or UTC",
-        ) from None
-
-
 def dane(value: Any) -> DaneEntry | None:
     """Parse one element of `dane_tls`; an empty one asks for nothing."""
     if value == []:
@@ -321,21 +318,16 @@ def dane(value: Any) -> DaneEntry | None:
         proto = proto.lower()
     if proto not in ("tcp", "udp", "sctp"):
         raise wrong(f"{seen(proto)} is not a protocol", one_of(("tcp", "udp", "sctp")))
+    numbers = []
     # RFC 6698 §2.1: usage 0 to 3, selector 0 or 1, matching type 0 to 2.
-    usage, selector, match = (
-        _up_to(limit, what, number(part))
-        for limit, what, part in zip(
-            (3, 1, 2), ("usage", "selector", "matching type"), value[2:5], strict=True
-        )
-    )
+    kinds = (("usage", 3), ("selector", 1), ("matching type", 2))
+    for (what, limit), part in zip(kinds, map(number, value[2:5]), strict=True):
+        if type(part) is not int or not 0 <= part <= limit:
+            raise wrong(f"{seen(part)} is not a TLSA {what}", f"write a number from 0 to {limit}")
+        numbers.append(part)
+    usage, selector, match = numbers
     hosts = _tlsa_hosts(value[5] if len(value) == 6 else "", port)
     return DaneEntry(port, proto, usage, selector, match, hosts)
-
-
-def _up_to(limit: int, what: str, value: object) -> int:
-    if type(value) is not int or not 0 <= value <= limit:
-        raise wrong(f"{seen(value)} is not a TLSA {what}", f"write a number from 0 to {limit}")
-    return value
 
 
 def _tlsa_hosts(value: object, port: int) -> TlsaHosts | tuple[DomainName, ...]:

@@ -11,7 +11,8 @@ from datetime import datetime
 from sslmd.console.answers import Cert, Fields
 from sslmd.core.plain import local
 from sslmd.core.trouble import BY_LIFE, STALE, CertTrouble, Limits, troubles, unseen_servers
-from sslmd.core.words.health import Health, of_trouble, of_unseen, tell
+from sslmd.core.words.health import Health, of_trouble, of_unseen
+from sslmd.core.words.pattern import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -158,6 +158,14 @@ ZoneJob = Publish | Look | Watch
 
 
 @dataclass(frozen=True, slots=True)
+class PublishChallenges:
+    """Have the challenges served that orders want in a zone, and no others."""
+
+    zone: ZoneName
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """One certificate's part in a restart: the set that the server is made to use."""
 
@@ -219,7 +227,7 @@ class ReadHeld:
     reason: Reason
 
 
-Job = CertJob | Trial | HostJob | ZoneJob | WriteDh | ReadHeld
+Job = CertJob | Trial | HostJob | ZoneJob | PublishChallenges | WriteDh | ReadHeld
 
 
 class Pool(StrEnum):
@@ -233,6 +241,7 @@ class Pool(StrEnum):
     WORK = "work"
     ACME = "acme"
     DNS = "dns"
+    CHALLENGES = "challenges"
     HOSTS = "hosts"
     DH = "dh"
     HELD = "held"
@@ -244,6 +253,8 @@ def lane(job: Job) -> str:
         return f"host {machine_of(job.host)}"
     if isinstance(job, ZoneJob):
         return f"zone {job.zone}"
+    if isinstance(job, PublishChallenges):
+        return f"challenges {job.zone}"
     if isinstance(job, WriteDh):
         return "dh"
     if isinstance(job, ReadHeld):
@@ -255,6 +266,8 @@ def pool(job: Job) -> Pool:
     """Return with what `job` shares its places."""
     if isinstance(job, ZoneJob):
         return Pool.DNS
+    if isinstance(job, PublishChallenges):
+        return Pool.CHALLENGES
     if isinstance(job, HostJob):
         return Pool.HOSTS
     if isinstance(job, WriteDh):

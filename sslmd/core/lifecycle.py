@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import ImpossibleTransition, Trouble
 from sslmd.core.events import (
     Advertised,
@@ -51,10 +50,8 @@ from sslmd.core.state import (
     CertState,
     Delivered,
     FailedValidation,
-    Issuance,
     Phase,
     Request,
-    Server,
     Track,
 )
 
@@ -160,7 +157,11 @@ def advance(state: CertState, event: Event) -> CertState:
     if isinstance(event, _BESIDE):
         return _apply(state, event)
     if isinstance(event, LEAVING) and state.phase in _ON_DECK:
-        return _resting(_apply(state, event))
+        left = _apply(state, event)
+        phase = phase_of(
+            left.curr, None, advertised=None, deployed=left.deployed, settled=left.settled
+        )
+        return replace(left, phase=phase)
     try:
         phase = TABLE[state.phase, type(event)]
     except KeyError:
@@ -168,33 +169,31 @@ def advance(state: CertState, event: Event) -> CertState:
     return replace(_apply(state, event), phase=phase)
 
 
-def _resting(state: CertState) -> CertState:
-    """Return the state with the phase that `curr` gives alone."""
-    phase = phase_of(
-        state.curr, None, advertised=None, deployed=state.deployed, settled=state.settled
-    )
-    return replace(state, phase=phase)
-
-
 def _apply(state: CertState, event: Event) -> CertState:
     match event:
         case KeyMade():
+            seen, old = state.sighting, state.next
+            goes_on = event.kept and seen and old is not None and seen.set == old.name
             return replace(
                 state,
                 next=event.facts,
                 next_note=event.note,
                 advertised=None,
-                sighting=_kept_sighting(state, event),
+                # What was seen is of the key, if that goes on in this set.
+                sighting=replace(seen, set=event.facts.name) if seen and goes_on else None,
                 trouble=None,
                 off_deck=None,
             )
         case CertIssued():
+            ask = state.ask
+            is_roll = ask is not None and ask.what is Request.ROLL
             return replace(
                 state,
                 next=event.facts,
                 next_note=event.note,
                 advertised=None,
-                ask=_left(state.ask, event.facts.name),
+                # A renewal that was forced while just this one was being made wants another.
+                ask=ask if ask and (is_roll or ask.replaces == event.facts.name) else None,
                 trouble=None,
             )
         case Advertised():
@@ -205,7 +204,9 @@ def _apply(state: CertState, event: Event) -> CertState:
             return replace(state, sighting=event.sighting)
         case Rolled():
             fresh = state.next.name if state.next else None
-            ask = None if _is_done(state.ask, fresh) else state.ask
+            ask = state.ask
+            if ask is not None and ask.what is Request.ROLL and ask.back in (None, fresh):
+                ask = None  # it is carried out
             prev, note = state.prev, state.prev_note
             if state.curr is not None:
                 prev, note = state.curr.name, state.curr_note
@@ -220,7 +221,11 @@ def _apply(state: CertState, event: Event) -> CertState:
                 rolled_at=event.at,
                 advertised=None,
                 retired=_retired(state, fresh),
-                former=_former(state),
+                former=state.former.union(
+                    one.cert.identity
+                    for one in (state.curr, state.next)
+                    if one is not None and one.cert and one.cert.identity
+                ),
                 remains="",
                 sighting=None,
                 # An older set can be put on deck again by hand: it has its way before it.
@@ -285,7 +290,9 @@ def _apply(state: CertState, event: Event) -> CertState:
                 state, settled=settled, prev=event.prev, prev_note=note, delivery_trouble=None
             )
         case Asked():
-            ask = _stronger(state.ask, event.ask)
+            # The newer request, but what was accepted with force is not lost to one without.
+            stays = state.ask is not None and state.ask.force and not event.ask.force
+            ask = state.ask if stays else event.ask
             return replace(
                 state,
                 ask=ask,
@@ -293,7 +300,11 @@ def _apply(state: CertState, event: Event) -> CertState:
                 trouble=state.trouble and state.trouble.eased(event.ask.at),
                 delivery_trouble=state.delivery_trouble
                 and state.delivery_trouble.eased(event.ask.at),
-                servers=tuple(_tried_now(server, event.ask) for server in state.servers),
+                # What was asked for has its servers tried again as well.
+                servers=tuple(
+                    replace(one, next_try=event.ask.at) if one.next_try is not None else one
+                    for one in state.servers
+                ),
             )
         case AskDropped():
             off = _off_deck(state, None)
@@ -306,19 +317,16 @@ def _apply(state: CertState, event: Event) -> CertState:
         case Counted():
             return replace(state, failed=counted(state.failed, event.failed, event.at))
         case WasIssued():
-            return replace(state, issued=_with_issuance(state.issued, event.issuance))
+            new = event.issuance
+            if any((one.serial, one.server) == (new.serial, new.server) for one in state.issued):
+                return state  # what a killed daemon fetches again is one issuance, not two
+            kept = (one for one in state.issued if abs(new.at - one.at) < ISSUED_COUNTED)
+            return replace(state, issued=(*kept, new))
         case TrialAsked():
             return replace(state, trial=event.ask)
         case TrialEnded():
             left = None if state.trial == event.ask else state.trial
             return replace(state, trial=left, trial_after=event.after)
-
-
-def _with_issuance(before: tuple[Issuance, ...], new: Issuance) -> tuple[Issuance, ...]:
-    """Return what still counts. What a killed daemon fetches again is one issuance, not two."""
-    if any((one.serial, one.server) == (new.serial, new.server) for one in before):
-        return before
-    return (*(one for one in before if abs(new.at - one.at) < ISSUED_COUNTED), new)
 
 
 def counted(
@@ -329,37 +337,10 @@ def counted(
     return (*recent, *(FailedValidation(name, now) for name in names))
 
 
-def _kept_sighting(state: CertState, event: KeyMade) -> Sighting | None:
-    """Return what was seen of a key that goes on in another set, None of another key."""
-    seen, old = state.sighting, state.next
-    if not event.kept or seen is None or old is None or seen.set != old.name:
-        return None
-    return replace(seen, set=event.facts.name)
-
-
 def _retired(state: CertState, fresh: SetName | None) -> tuple[SetName, ...]:
     """The sets that servers may still use with `fresh` as `curr`: all since the last proof."""
     before = (*state.retired, state.curr.name) if state.curr else state.retired
     return tuple(name for name in dict.fromkeys(before) if name != fresh)
-
-
-def _former(state: CertState) -> frozenset[str]:
-    """The identities that a CA has had, the one that is coming in included."""
-    certs = [one.cert for one in (state.curr, state.next) if one is not None]
-    return state.former.union(cert.identity for cert in certs if cert and cert.identity)
-
-
-def _left(ask: Ask | None, issued: SetName) -> Ask | None:
-    """What is still asked for once `issued` has its certificate.
-
-    A renewal that was forced while just that one was being made wants another.
-    """
-    return ask if ask and (ask.what is Request.ROLL or ask.replaces == issued) else None
-
-
-def _is_done(ask: Ask | None, rolled: SetName | None) -> bool:
-    """Whether a request is carried out once the set `rolled` is in use."""
-    return ask is not None and ask.what is Request.ROLL and ask.back in (None, rolled)
 
 
 def _off_deck(state: CertState, ask: Ask | None) -> SetName | None:
@@ -377,13 +358,3 @@ def _off_deck(state: CertState, ask: Ask | None) -> SetName | None:
 def _bound(trouble: Trouble | None) -> Trouble | None:
     """What is left of a trouble that is over: a CA is not asked before the time that it named."""
     return trouble if trouble is not None and trouble.binding else None
-
-
-def _stronger(standing: Ask | None, new: Ask) -> Ask:
-    """The newer request, but what was accepted with force is not lost to one without."""
-    return standing if standing and standing.force and not new.force else new
-
-
-def _tried_now(server: Server, ask: Ask) -> Server:
-    """What was asked for has its servers tried again as well."""
-    return replace(server, next_try=ask.at) if server.next_try is not None else server

@@ -216,6 +216,7 @@ class Why(Code):
     ZONE_BY_HAND = "zone-by-hand"
     ZONE_LOOK = "zone-look"
     ZONE_WATCH = "zone-watch"
+    CHALLENGES_DIFFER = "challenges-differ"
     DH_RELOADED = "dh-reloaded"
     DH_DAILY = "dh-daily"
     DH_START = "dh-start"

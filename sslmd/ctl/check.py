@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sslmd.console.answers import Cert, certs_of
+from sslmd.console.answers import certs_of
 from sslmd.console.args import CERTS, Commands, arg, ask_certs, bounded, command
 from sslmd.console.health import (
     dh_problems,
@@ -70,31 +70,40 @@ def run(args: argparse.Namespace) -> int:
         result = ask_certs(args, Method.STATUS, _TIMEOUT)
     except CtlError as err:
         return _verdict(Severity.CRITICAL, err.text, "")
-    certs = certs_of(result)
-    now = datetime.now(UTC)
+    certs, now = certs_of(result), datetime.now(UTC)
     limits = Limits(args.warning, args.critical)
     wrong = [
         (trouble.severity, cert.name, text)
         for cert in certs
         for trouble, text in problems(cert, now, limits)
     ]
-    data = _performance(certs, len({name for _, name, _ in wrong}), now)
+    data = [f"certificates={len(certs)};;;0", f"trouble={len({name for _, name, _ in wrong})};;;0"]
+    end, first = min(((c.not_after, c.name) for c in certs if c.not_after), default=(None, ""))
+    if end:
+        data.append(f"next_expiry={int((end - now).total_seconds())}s")
+    # What nobody looked at: the verdict says nothing about it.
+    unseen = [f"{cert.name} {text}" for cert in certs for text in remarks(cert, now)]
+    if certs:
+        unproven = sum(len(unseen_servers(cert.status, now, long=True)) for cert in certs)
+        data += [f"unproven={unproven};;;0", f"unseen={len(unseen)};;;0"]
     if refused := refusal_line(result, now):
         wrong.insert(0, (Severity.WARNING, "", refused))
-    wrong += [(Severity.WARNING, "", text) for text in zone_problems(result, certs)]
+    others = zone_problems(result, certs)
     if not args.certs:
-        others = host_problems(result) + dh_problems(result)
-        wrong += [(Severity.WARNING, "", text) for text in others]
-    unseen = [f"{cert.name} {text}" for cert in certs for text in remarks(cert, now)]
-    data += f" unseen={len(unseen)};;;0" if certs else ""
-    if not certs and not wrong:
-        return _verdict(Severity.WARNING, "the daemon has no certificates", data)
-    if not wrong:
-        well = f"{count(len(certs), 'certificate')}, {_next(certs, now)}"
-        return _verdict(Severity.OK, f"{well}{_not_seen(unseen)}", data)
+        others += host_problems(result) + dh_problems(result)
+    wrong += [(Severity.WARNING, "", text) for text in others]
     wrong.sort(key=lambda problem: -problem[0])
-    shown = [f"{name} {text}".lstrip() for _, name, text in wrong]
-    return _verdict(wrong[0][0], f"{_few(shown)}{_not_seen(unseen)}", data)
+    level = wrong[0][0] if wrong else Severity.OK
+    text = _few([f"{name} {text}".lstrip() for _, name, text in wrong])
+    if not wrong and certs:
+        coming = sum(cert.status.is_coming for cert in certs)
+        parts = [f"{coming} of them on the way for the first time"] if coming else []
+        parts += [f"next expiry in {span(end - now)} ({first})"] if end else []
+        text = f"{count(len(certs), 'certificate')}, {', '.join(parts)}"
+    elif not wrong:
+        level, text = Severity.WARNING, "the daemon has no certificates"
+    more = f"; not looked at: {_few(unseen)}" if unseen else ""
+    return _verdict(level, f"{text}{more}", " ".join(data))
 
 
 def _few(texts: Sequence[str]) -> str:
@@ -102,37 +111,8 @@ def _few(texts: Sequence[str]) -> str:
     return "; ".join([*texts[:_SHOWN], *more])
 
 
-def _not_seen(texts: Sequence[str]) -> str:
-    """Return what nobody looked at, so that the verdict says nothing about it."""
-    return f"; not looked at: {_few(texts)}" if texts else ""
-
-
 def _verdict(level: Severity, text: str, data: str) -> int:
     # "|" begins the performance data.
     line = f"SSLMD {level.name} - {printable(text).replace('|', '/')}"
     say(f"{line} | {data}" if data else line)
     return level
-
-
-def _ends(certs: Sequence[Cert]) -> list[tuple[datetime, str]]:
-    return [(cert.not_after, cert.name) for cert in certs if cert.not_after]
-
-
-def _next(certs: Sequence[Cert], now: datetime) -> str:
-    coming = sum(cert.status.is_coming for cert in certs)
-    parts = [f"{coming} of them on the way for the first time"] if coming else []
-    if ends := _ends(certs):
-        end, name = min(ends)
-        parts.append(f"next expiry in {span(end - now)} ({name})")
-    return ", ".join(parts)
-
-
-def _performance(certs: Sequence[Cert], trouble: int, now: datetime) -> str:
-    data = f"certificates={len(certs)};;;0 trouble={trouble};;;0"
-    ends = _ends(certs)
-    if ends:
-        data += f" next_expiry={int((min(ends)[0] - now).total_seconds())}s"
-    if certs:
-        unproven = sum(len(unseen_servers(cert.status, now, long=True)) for cert in certs)
-        data += f" unproven={unproven};;;0"
-    return data

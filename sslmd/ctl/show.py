@@ -56,6 +56,13 @@ def _print_state(answer: Fields, now: datetime) -> None:
     used_by = ", ".join(cert.texts("used_by")) or (Health.NO_SERVER if cert.flag("unused") else "")
     say(cert.name, "bold")
     times = (("renews", "renew_at"), ("rolls", "roll_at"))
+    # How much of a CA's limit for exactly these names is used.
+    issuances, issued = answer.sub("issuances"), ""
+    if used := issuances.number("used"):
+        again = issuances.time("next_at")
+        then = f"; one more at {local(again, now)}" if again else ""
+        most = issuances.number("most")
+        issued = f"{used} of {most} certificates for these names in 7 days{then}"
     _fields(
         [
             ("phase", cert.text("phase"), ""),
@@ -63,7 +70,7 @@ def _print_state(answer: Fields, now: datetime) -> None:
             ("decision", "" if is_told else decision.text("text"), ""),
             ("signed by", cert.text("signing_ca") or "itself", ""),
             ("account", answer.text("account"), ""),
-            ("issued", _used(answer.sub("issuances"), now), ""),
+            ("issued", issued, ""),
             *((label, local(at, now), "") for label, name in times if (at := cert.time(name))),
             ("used by", used_by, ""),
             *(("problem", text, "red") for _, text in problems(cert, now)),
@@ -97,42 +104,23 @@ def _print_sets(sets: list[Fields], now: datetime) -> None:
         _heading("Sets")
     for one in sets:
         say(f"  {one.text('set')}  {one.text('role')}".rstrip(), "bold" if one.text("role") else "")
-        begin, end = one.time("not_before"), one.time("not_after")
+        begin, end, valid = one.time("not_before"), one.time("not_after"), ""
+        if begin and end:
+            left = f"{span(end - now)} left" if end > now else f"expired {span(now - end)} ago"
+            valid = f"{local(begin, now)} to {local(end, now)}, {span(end - begin)} in all, {left}"
+        # As noted, else when the certificate says that it begins.
+        made = one.time("issued_at") or begin
+        ago = f", {span(now - made)} ago" if made and made <= now else ""
         fields = [
             ("key", one.text("key"), ""),
-            ("valid", _validity(begin, end, now), ""),
-            ("issued", _issued(one, now), ""),
+            ("valid", valid, ""),
+            ("issued", f"{clock(made)}{ago}" if made else "", ""),
             ("serial", one.text("serial"), ""),
             ("names", one.text("names"), ""),
             *(("not as asked", text, "yellow") for text in one.texts("unmet")),
             ("problem", one.text("problem"), "red"),
         ]
         _fields(fields, indent=2 * _INDENT)
-
-
-def _used(issuances: Fields, now: datetime) -> str:
-    """Tell how much of a CA's limit for exactly these names is used."""
-    used = issuances.number("used")
-    if not used:
-        return ""
-    again = issuances.time("next_at")
-    then = f"; one more at {local(again, now)}" if again else ""
-    return f"{used} of {issuances.number('most')} certificates for these names in 7 days{then}"
-
-
-def _validity(begin: datetime | None, end: datetime | None, now: datetime) -> str:
-    if begin is None or end is None:
-        return ""
-    left = f"{span(end - now)} left" if end > now else f"expired {span(now - end)} ago"
-    return f"{local(begin, now)} to {local(end, now)}, {span(end - begin)} in all, {left}"
-
-
-def _issued(one: Fields, now: datetime) -> str:
-    """Tell when a certificate was made: as noted, else when it says that it begins."""
-    at = one.time("issued_at") or one.time("not_before")
-    if at is None:
-        return ""
-    return f"{clock(at)}, {span(now - at)} ago" if at <= now else clock(at)
 
 
 def _heading(text: str) -> None:

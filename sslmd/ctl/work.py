@@ -128,7 +128,7 @@ def renew(args: argparse.Namespace) -> int:
         ),
         (
             args.new_key and args.reuse,
-            "--new-key and --reuse are contraries; give one of them",
+            "--new-key and --reuse exclude each other; give one of them",
         ),
         (
             args.force and not args.certs and not args.all,

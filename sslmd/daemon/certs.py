@@ -40,7 +40,7 @@ from sslmd.core.told import Answered
 from sslmd.core.view import Decision
 from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held
-from sslmd.daemon.loop import Due, Loop, Times
+from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import Broken, Decided, Progressed, Registry, SetsRead
 from sslmd.daemon.tell.changes import WAITS_FOR_PLACE
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
@@ -103,7 +103,13 @@ class Certs:
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
             jobs.append(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
-        return Due(tuple(jobs), _times(decision, self._site.now()))
+        if decision.job is not None:
+            return Due(tuple(jobs))  # after it, anew
+        # Renew, roll and look again: those that lie ahead, each moment once.
+        now, own = self._site.now(), (decision.renew_at, decision.roll_at)
+        renew, roll = (when if when and when > now else None for when in own)
+        look = decision.wake_at if decision.wake_at not in (renew, roll) else None
+        return Due(tuple(jobs), (("renew", renew), ("roll", roll), ("look", look)))
 
     def _decide(self, cert: CertId) -> Decision:
         try:
@@ -279,13 +285,3 @@ class Certs:
 
 # Before anything was decided.
 _NEVER = datetime.min.replace(tzinfo=UTC)
-
-
-def _times(decision: Decision, now: datetime) -> Times | None:
-    """Renew, roll and look again: those that lie ahead, each moment once; after a job, anew."""
-    if decision.job is not None:
-        return None
-    own = (decision.renew_at, decision.roll_at)
-    renew, roll = (when if when and when > now else None for when in own)
-    look = decision.wake_at if decision.wake_at not in (renew, roll) else None
-    return (("renew", renew), ("roll", roll), ("look", look))

@@ -16,6 +16,7 @@ from sslmd.core.host.needs import Belonging, needs, surplus_on
 from sslmd.core.jobs import Copy
 from sslmd.core.names import CertId, shown
 from sslmd.core.reason import Held, Reason
+from sslmd.core.told import Denied
 from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Register
 from sslmd.store import files
@@ -304,11 +305,12 @@ class HostBook(Register[str, HostEntry, HostEvent]):
         if host not in known:
             if host in self:
                 classes = self._site.config.server_classes
-                named = [f"[{one.kind}]" for one in classes if host in one.servers]
-                why = f"is in {' and '.join(named)}" if named else "is this machine"
-                raise Refused(f"{host} {why}: take it out of ssl-mgr.conf first, then reload")
-            there = ", ".join(known) or "none"
-            raise Refused(f"nothing is known of {shown(host)}; known and in no class: {there}")
+                named = tuple(f"[{one.kind}]" for one in classes if host in one.servers)
+                if not named:
+                    raise Refused(Reason(Denied.HOST_IS_THIS, host=host))
+                raise Refused(Reason(Denied.HOST_IN_CLASS, host=host, classes=named))
+            there = tuple(known) or ("none",)
+            raise Refused(Reason(Denied.HOST_NOT_KNOWN, host=shown(host), known=there))
         note = self.of(host)
         if leaving or not (note.holds or note.older):
             await self._threads.in_thread(files.remove_file, self._file(host))

@@ -8,17 +8,18 @@ nothing: what could not be written is kept and tried again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
 from sslmd.core.state import CertState
 from sslmd.store import certs
 from sslmd.store.state import HistoryEntry
 from sslmd.workers.tools import Site
+
+Errors = dict[CertId, Exception]
 
 # Seconds to the next try after a write failed.
 RETRY = 20.0
@@ -41,14 +42,15 @@ class _Pending:
 class Ledger:
     """Writes what `page_of` tells of the certificates that were noted.
 
-    `failed` is told when writing began to fail, with the error; `mended` when it works again.
+    `failed` is told when writing began to fail, with the error, which may be one of our own;
+    `mended` when it works again.
     """
 
     def __init__(
         self,
         site: Site,
         page_of: Callable[[CertId], Page | None],
-        failed: Callable[[CertId, SslmError], None],
+        failed: Callable[[CertId, Exception], None],
         mended: Callable[[CertId], None] = lambda _: None,
     ) -> None:
         self._site = site
@@ -104,18 +106,30 @@ class Ledger:
             self._wanted.clear()
             batch, self._pending = self._pending, {}
             self._being_written = batch
-            pages = {cert: self._page_of(cert) for cert in batch}
             loop = asyncio.get_running_loop()
-            errors = await loop.run_in_executor(self._thread, self._write, batch, pages)
+            pages, errors = self._pages_of(batch)
+            errors |= await loop.run_in_executor(self._thread, self._write, batch, pages)
             self._being_written = {}
             for cert, pending in batch.items():
                 self._settle(cert, pending, errors.get(cert))
             if errors and self._closing:
                 return
             if errors:
-                asyncio.get_running_loop().call_later(RETRY, self._wanted.set)
+                loop.call_later(RETRY, self._wanted.set)
 
-    def _settle(self, cert: CertId, pending: _Pending, error: SslmError | None) -> None:
+    def _pages_of(self, which: Iterable[CertId]) -> tuple[dict[CertId, Page], Errors]:
+        """Return what to write, and whose page cannot be made; what is gone has none."""
+        pages: dict[CertId, Page] = {}
+        errors: Errors = {}
+        for cert in which:
+            try:
+                if (page := self._page_of(cert)) is not None:
+                    pages[cert] = page
+            except Exception as err:
+                errors[cert] = err
+        return pages, errors
+
+    def _settle(self, cert: CertId, pending: _Pending, error: Exception | None) -> None:
         for future in pending.awaited:
             if future.done():
                 continue
@@ -134,18 +148,12 @@ class Ledger:
             self._failing.add(cert)
             self._failed(cert, error)
 
-    def _write(
-        self, batch: dict[CertId, _Pending], pages: dict[CertId, Page | None]
-    ) -> dict[CertId, SslmError]:
-        errors: dict[CertId, SslmError] = {}
-        for cert, pending in batch.items():
-            page = pages[cert]
-            if page is None:
-                continue
+    def _write(self, batch: dict[CertId, _Pending], pages: dict[CertId, Page]) -> Errors:
+        errors: Errors = {}
+        for cert, page in pages.items():
+            entries = batch[cert].entries
             try:
-                certs.save(
-                    self._site.tree, cert, page.state, times=page.times, entries=pending.entries
-                )
-            except SslmError as err:
+                certs.save(self._site.tree, cert, page.state, times=page.times, entries=entries)
+            except Exception as err:  # an error of our own, too, stops no other's (I6)
                 errors[cert] = err
         return errors

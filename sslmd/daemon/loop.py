@@ -135,9 +135,17 @@ def _name(key: Key, kind: str) -> str:
 # only where one CA had all places and another's certificates came (core.jobs): then up to twice.
 ORDERS = 4
 
-# Places of each pool; those of jobs of certificates are --jobs. Zones mostly wait. Hosts are an ssh
+# Places of each pool; those of jobs of certificates are --jobs. Zones mostly wait; one that only
+# waits for a run of the command has no place. Hosts are an ssh
 # and an rsync each, some 20 MB, that mostly wait too; some may be down. Generating takes a core.
-PLACES = {Pool.ACME: ORDERS, Pool.DNS: 16, Pool.HOSTS: 64, Pool.DH: 1, Pool.HELD: 1}
+PLACES = {
+    Pool.ACME: ORDERS,
+    Pool.DNS: 16,
+    Pool.CHALLENGES: 64,
+    Pool.HOSTS: 64,
+    Pool.DH: 1,
+    Pool.HELD: 1,
+}
 
 # To the next try after what should not have happened.
 AFTER_BUG = timedelta(minutes=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sslmd.config.groups import why_absent
 from sslmd.config.model import Config
@@ -20,6 +21,7 @@ from sslmd.core.names import CertId
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered, Issuance
 from sslmd.daemon.certs import Certs
+from sslmd.daemon.challenges import ChallengeZones
 from sslmd.daemon.dh import DhGroups
 from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.hosts import Hosts
@@ -74,8 +76,7 @@ class Planner:
         socket: str = "",
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
-        self.bus = bus
-        self.registry = Registry()
+        self.bus, self.registry = bus, Registry()
         self.ledger = Ledger(site, self._page_of, self._save_failed, self._saved_again)
         self.loop = Loop(
             site.now,
@@ -87,15 +88,10 @@ class Planner:
         )
         self.queue = self.loop.queue
         resolver, self.locality = Resolver(), Locality(threads.look_up)
-        self.means = means = means_of(
-            site,
-            threads,
-            telling,
-            resolver,
-            lambda: self.queue.crowded(Pool.ACME),
-            lambda zone: self.queue.resting(f"zone {zone}"),
-        )
-        self.ordering = ordering_of(site, threads, standings, telling, means, socket)
+        crowded = partial(self.queue.crowded, Pool.ACME)
+        self.means = means = means_of(site, threads, telling, resolver, crowded, self.queue.resting)
+        touch = partial(self.loop.touch, ChallengeZones.name)
+        self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch)
         delivering = Delivering(
             site, threads, standings, telling, resolver, self.locality, means.runs
         )
@@ -108,7 +104,8 @@ class Planner:
             self.ordering, delivering, self.registry, self.loop, bus, self.zones, self.held
         )
         self.loop.add(self.certs, self.certs.waits)
-        for reconciler in (self.zones, self.hosts, self.dh, self.held):
+        self._challenges = ChallengeZones(self.ordering.challenges, site.now)
+        for reconciler in (self.zones, self._challenges, self.hosts, self.dh, self.held):
             self.loop.add(reconciler)
         self.registry.listen(Changes(bus, site.now, self.ledger.note).hear)
         self.registry.listen(self._follow)
@@ -133,12 +130,8 @@ class Planner:
     def start(self) -> None:
         """Make the first plan and begin to work."""
         self.ledger.start()
-        for cert in self.registry:
-            self.loop.touch("cert", cert)
-        self.hosts.touch_all()
-        for name in ("dh", "held"):
-            self.loop.touch(name)
         self.zones.start()
+        self.touch_all()
         self.loop.start()
 
     async def stop(self, grace: float) -> bool:
@@ -249,14 +242,16 @@ class Planner:
 
     def _forgive(self, old: Config) -> None:
         """Try orders again at once where what challenges are published by has changed."""
-        config = self.site.config
-        if _publishing(old) == _publishing(config):
+
+        def publishing(config: Config) -> object:
+            web = [(one.servers, one.server_dir, one.http_check) for one in config.server_classes]
+            return config.dns, config.dns_primaries, web, config.globals.dns_extra_servers
+
+        if publishing(old) == publishing(self.site.config):
             return
         for cert, entry in list(self.registry.entries.items()):
-            trouble = entry.state.trouble
-            if trouble is None or trouble.binding:
-                continue
-            if isinstance(entry.wanted.spec.signer, AcmeCa):
+            trouble, is_acme = entry.state.trouble, isinstance(entry.wanted.spec.signer, AcmeCa)
+            if trouble is not None and not trouble.binding and is_acme:
                 self.registry.put(cert, Forgiven())
 
     def _is_ordering(self, cert: CertId) -> bool:
@@ -326,6 +321,8 @@ class Planner:
         for cert in self.registry:
             self.loop.touch("cert", cert)
         self.zones.touch_all()
+        for zone in self._challenges.zones:
+            self.loop.touch(ChallengeZones.name, zone)
         self.hosts.touch_all()
         for name in ("dh", "held"):
             self.loop.touch(name)
@@ -389,16 +386,15 @@ class Planner:
         if cert in self.registry:
             self.registry.put(cert, Unsaved(""))
 
-    def _save_failed(self, cert: CertId, err: SslmError) -> None:
+    def _save_failed(self, cert: CertId, err: Exception) -> None:
         self._unsaved += 1
+        if isinstance(err, SslmError):
+            why = err.text_beside(cert)
+        else:
+            why = f"an error of sslmd's own: {err!r}; see the journal"
+            self.telling.bug(f"{cert}: state.toml cannot be written: {err!r}", err)
         if cert in self.registry:
-            self.registry.put(cert, Unsaved(err.text_beside(cert)))
+            self.registry.put(cert, Unsaved(why))
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.site.now(), event, text, priority, cert))
-
-
-def _publishing(config: Config) -> object:
-    """Return what a configuration says of publishing challenges."""
-    web = [(one.servers, one.server_dir, one.http_check) for one in config.server_classes]
-    return config.dns, config.dns_primaries, web, config.globals.dns_extra_servers

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
+from typing import Any
 
 from sslmd.core import jobs
 from sslmd.core.jobs import Job, Pool, next_turn
@@ -30,7 +31,7 @@ class JobQueue:
 
     def __init__(
         self,
-        run: Callable[[Job], Awaitable[None]],
+        run: Callable[[Job], Coroutine[Any, Any, None]],
         done: Callable[[Job], None],
         places: Mapping[Pool, int],
         owner: Callable[[Job], str] = _of_nobody,
@@ -137,21 +138,17 @@ class JobQueue:
         lanes = self._waiting[jobs.pool(job)].setdefault(self._owner(job), deque())
         lanes.append((next(self._arrivals), lane))
 
-    def _wait_no_more(self, lane: str) -> None:
-        for owners in self._waiting.values():
-            for owner, lanes in list(owners.items()):
-                kept = deque(one for one in lanes if one[1] != lane)
-                owners[owner] = kept
-                if not kept:
-                    del owners[owner]
-
     def __len__(self) -> int:
         return len(self._running) + sum(map(len, self._lanes.values()))
 
     async def cancel(self, lane: str) -> list[Job]:
         """Take a lane's jobs out and stop the one that runs; return when it has ended."""
         dropped = list(self._lanes.pop(lane, ()))
-        self._wait_no_more(lane)
+        for owners in self._waiting.values():
+            for owner, lanes in list(owners.items()):
+                owners[owner] = deque(one for one in lanes if one[1] != lane)
+                if not owners[owner]:
+                    del owners[owner]
         running = self._running.get(lane)
         if running is not None:
             dropped.insert(0, running[0])
@@ -188,20 +185,13 @@ class JobQueue:
                 _, lane = owners[owner].popleft()
                 if not owners[owner]:
                     del owners[owner]
-                self._launch(lane)
-
-    def _launch(self, lane: str) -> None:
-        queued = self._lanes[lane]
-        job = queued.popleft()
-        if not queued:
-            del self._lanes[lane]
-        task = asyncio.get_running_loop().create_task(self._work(job))
-        self._running[lane] = (job, task)
-        # Not at the end of `_work`: a task that is cancelled at once never gets there.
-        task.add_done_callback(partial(self._ended, lane, job))
-
-    async def _work(self, job: Job) -> None:
-        await self._run(job)
+                job = self._lanes[lane].popleft()
+                if not self._lanes[lane]:
+                    del self._lanes[lane]
+                task = asyncio.get_running_loop().create_task(self._run(job))
+                self._running[lane] = (job, task)
+                # Not at the end of `_run`: a task that is cancelled at once never gets there.
+                task.add_done_callback(partial(self._ended, lane, job))
 
     def _ended(self, lane: str, job: Job, task: asyncio.Task[None]) -> None:
         del self._running[lane]

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sslmd.config.files import differences
 from sslmd.config.load import load
 from sslmd.config.model import Config
-from sslmd.config.reader import differences
 from sslmd.core.errors import ConfigError, Mistake, SslmError
 from sslmd.core.plain import some_of
 from sslmd.daemon.planner import Planner

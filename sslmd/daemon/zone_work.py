@@ -111,14 +111,15 @@ class ZoneWork:
     async def publish(self, name: ZoneName, *, again: bool = False) -> Given | None:
         """Have DNS given what it should serve; None: that failed, and was told.
 
-        `again`: even if it was given before; then what it fails with is raised.
+        `again`: even if it was given before; then what it fails with is raised. While nobody tells
+        the MX hosts, that is a failure: a name server that is down is not to be reloaded.
         """
         async with self.turn(name):
             return await self.give(name, again=again)
 
     async def give(self, name: ZoneName, *, again: bool = False) -> Given | None:
         """Have DNS given what it should serve, as who holds the zone's turn; None: that failed."""
-        self._zones.put(name, GivingBegun(clock()))
+        self._zones.put(name, GivingBegun(clock(), anew=again))
         wish = self.wish(self._zones[name])
         try:
             zone = await self._with_notes(name)

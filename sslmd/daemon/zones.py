@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 
-from sslmd.core.dane.events import SOON, CertsOfZone, JobBroke, MxDoubted, WatchBegun, ZoneReloaded
+from sslmd.core.dane.events import SOON, CertsOfZone, JobBroke, WatchBegun, ZoneReloaded
 from sslmd.core.dane.judging import dane_of
 from sslmd.core.dane.plan import ZoneView, decide_zone
 from sslmd.core.dane.verdict import Dane, Unknown
@@ -92,11 +92,13 @@ class Zones:
 
     def note(self, cert: CertId) -> None:
         """A certificate changed, or is new."""
-        entry = self._registry.entries.get(cert)
-        if entry is not None and entry.wanted.dane:
-            self._become(ZoneName(cert.group), cert)
-        else:
+        entry, name = self._registry.entries.get(cert), ZoneName(cert.group)
+        if entry is None or not entry.wanted.dane:
             self.forget(cert)
+        elif name in self._zones and cert in self._zones[name].certs:
+            self._loop.touch(self.name, name)
+        else:
+            self._become(name, cert)
 
     def forget(self, cert: CertId) -> None:
         """A certificate left the configuration, or wants no records any more: those go."""
@@ -243,8 +245,6 @@ class Zones:
         """
         if name not in self._zones:
             return ""
-        # While nobody tells, this fails: a name server that is down is not to be reloaded.
-        self._zones.put(name, MxDoubted())
         given = await self._work.publish(name, again=True)
         if given is None:
             return ""

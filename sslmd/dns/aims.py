@@ -86,14 +86,9 @@ class Aims:
         self._ours = config.zones()
         self._resolver = resolver
         self._servers = servers
-        self._others = others or self._authoritative
+        self._others = others
         self._learnt = learnt
         self._looks: dict[ZoneName, asyncio.Task[OwnerLook]] = {}
-
-    async def _authoritative(self, zone: ZoneName) -> Sequence[NameServer]:
-        """Return the name servers of a zone that is not ours, and may be below one that is."""
-        below = any(zone.text.endswith(f".{one}") for one in self._ours)
-        return await authoritative(zone, None, self._resolver, foreign=not below)
 
     @property
     def seen(self) -> set[ZoneName]:
@@ -130,7 +125,7 @@ class Aims:
             finding = await self._finding(at, zone)
         alias = finding.alias
         if alias is None and finding.in_child and finding.node is Node.UNKNOWN:
-            alias = await self._in_child(at, finding)
+            alias = await self._alias_in(finding.zone, at)
         if alias is not None and alias.is_real:
             if finding.silent:
                 # Later only the target is looked at; but the CA may ask any of these.
@@ -158,44 +153,44 @@ class Aims:
         return await asyncio.shield(self._looks[zone])
 
     async def _make_look(self, zone: ZoneName) -> OwnerLook:
-        servers = self._servers if zone in self._ours else self._others
-        return OwnerLook(zone, await servers(zone), foreign=zone not in self._ours)
+        if zone in self._ours:
+            return OwnerLook(zone, await self._servers(zone))
+        if self._others is not None:
+            servers = await self._others(zone)
+        else:
+            below = any(zone.text.endswith(f".{one}") for one in self._ours)
+            servers = await authoritative(zone, None, self._resolver, foreign=not below)
+        return OwnerLook(zone, servers, foreign=True)
 
-    async def _in_child(self, at: DomainName, finding: OwnerFacts) -> Alias | None:
-        """Return the CNAME of a name in a zone that ours refers to, as far as it can be known."""
+    async def _alias_in(
+        self, zone: ZoneName, at: DomainName, unknown: Alias | None = None
+    ) -> Alias | None:
+        """Return the CNAME of a name in a zone; `unknown` where no name server tells."""
         try:
-            return (await (await self._look(finding.zone)).at(at)).alias
+            return (await (await self._look(zone)).at(at)).alias
         except Contradictory:
             raise
         except Transient:
-            return None
+            return unknown
 
     async def _elsewhere(self, at: DomainName) -> Alias | None:
         """Return the CNAME of a name in no zone of ours, None without one.
 
         One that a wildcard made is one as well: nothing of ours ever stands beside it.
         """
-        said = await self._said_by_resolver(at)
+        said = None
+        if found := await self._resolver.lookup(at.text, "CNAME"):
+            try:
+                said = Alias(DomainName.parse(found[0].target.to_text()), Made.HERE, at)
+            except BadName as err:
+                raise Permanent(Reason(Failed.CNAME_NO_HOST, owner=at, said=Said(err))) from None
         zone = await self._resolver.zone_of(at.text)
         if zone is None:
             return said
-        try:
-            alias = (await (await self._look(zone)).at(at)).alias
-        except Contradictory:
-            raise
-        except Transient:
-            return said  # the CA asks resolvers of its own, too
+        alias = await self._alias_in(zone, at, said)  # the CA asks resolvers of its own, too
         if alias is None and said is not None:
             raise Transient(Reason(Failed.ALIAS_UNKNOWN, owner=at, target=said.target, zone=zone))
         return alias
-
-    async def _said_by_resolver(self, at: DomainName) -> Alias | None:
-        for rdata in await self._resolver.lookup(at.text, "CNAME") or ():
-            try:
-                return Alias(DomainName.parse(rdata.target.to_text()), Made.HERE, at)
-            except BadName as err:
-                raise Permanent(Reason(Failed.CNAME_NO_HOST, owner=at, said=Said(err))) from None
-        return None
 
 
 def _now() -> float:

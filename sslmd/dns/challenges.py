@@ -1,9 +1,9 @@
 """Challenges of all orders in DNS: one write, one command, one wait for a zone (I8).
 
 Orders say that they come (`enter`), hand in their records (`show`, which returns when the whole
-world can see them), and go (`leave`). A zone writes when every order that came has handed in, or
-after a while; what orders leave behind goes with the next write, or a little later. Zones share the
-runs of the command (`runs`), and nothing else.
+world can see them), and go (`leave`). When a zone is written is said by `core.challenges`, and done
+by the daemon's loop, which is told of every change (`touch`). Zones share the runs of the command
+(`runs`), and nothing else.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
+from sslmd.core.challenges import PATIENCE, ChallengesView, Patience
 from sslmd.core.errors import Failure, SslmError, Transient, Trouble, text_of, wait_after
 from sslmd.core.names import ZoneName
 from sslmd.core.plain import hour
@@ -25,38 +25,23 @@ from sslmd.dns.notes import noted_zones
 from sslmd.dns.proving import OrderPart, WriteWait
 from sslmd.dns.publish import ChallengesPublished, Records, left_behind, make_files, publish
 
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a zone waits before it writes, in seconds.
-
-    `gather`: for the other orders that are under way there; small beside what secondaries and the
-    CA take, long enough for certbots that started together. `linger`: records that nobody needs
-    any more stay so long, so that the next order's write takes them away; `longest`: and so long
-    while orders are under way there, or still to begin.
-    """
-
-    gather: float = 10.0
-    linger: float = 5.0
-    longest: float = 60.0
-
-
 Tell = Callable[[str, str], None]  # event and text, for the journal
 Bug = Callable[[str, BaseException], None]  # text and what it was
+Touch = Callable[[ZoneName], None]  # whose challenges changed
 
 
-_PATIENCE = Patience()
 _DICE = random.SystemRandom()
 
 
 class Challenges:
     """The challenge records of every zone. One per daemon; all of it in the event loop."""
 
-    def __init__(self, means: Means, tell: Tell, bug: Bug, patience: Patience = _PATIENCE) -> None:
+    def __init__(
+        self, means: Means, tell: Tell, bug: Bug, touch: Touch, patience: Patience = PATIENCE
+    ) -> None:
+        self.patience = patience
         self._means = means
-        self._tell = tell
-        self._bug = bug
-        self._patience = patience
+        self._tell, self._bug, self._touch = tell, bug, touch
         self._zones: dict[ZoneName, _Zone] = {}
 
     async def start(self, zones: Iterable[ZoneName]) -> None:
@@ -119,29 +104,39 @@ class Challenges:
         for zone in self._zones.values():
             zone.leave(order)
 
+    @property
+    def zones(self) -> Iterable[ZoneName]:
+        """The zones that had challenges, or may have had them."""
+        return tuple(self._zones)
+
+    def view(self, zone: ZoneName) -> ChallengesView:
+        """Return how the challenges of a zone stand."""
+        return self._zone(zone).view()
+
+    async def publish(self, zone: ZoneName) -> None:
+        """Write what orders want there now, and have it proven; raises nothing."""
+        await self._zone(zone).publish()
+
     def _zone(self, name: ZoneName) -> _Zone:
         if name not in self._zones:
-            self._zones[name] = _Zone(name, self._means, self._tell, self._bug, self._patience)
+            touch = partial(self._touch, name)
+            self._zones[name] = _Zone(name, self._means, self._tell, self._bug, touch)
         return self._zones[name]
 
 
 class _Zone:
-    """One zone: who wants what there, and the task that sees to it while there is work."""
+    """One zone: who wants what there, and what is served."""
 
     def __init__(
-        self, name: ZoneName, means: Means, tell: Tell, bug: Bug, patience: Patience
+        self, name: ZoneName, means: Means, tell: Tell, bug: Bug, touch: Callable[[], None]
     ) -> None:
         self._name = name
         self._means = means
-        self._tell = tell
-        self._bug = bug
-        self._limits = patience
+        self._tell, self._bug, self._touch = tell, bug, touch
         self._parts: dict[str, OrderPart] = {}
         self._waits: set[asyncio.Task[None]] = set()
         self._served: Records | None = frozenset()  # None: not known, or not as it should be
-        self._changed = asyncio.Event()
         self._publishing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
         self._dirty_since = 0.0
         self._not_before = 0.0
         self._trouble: Trouble | None = None
@@ -154,7 +149,7 @@ class _Zone:
     async def show(self, order: str, records: Records, progress: Callable[[str], None]) -> None:
         part = self._parts.setdefault(order, OrderPart())
         part.offer(records, progress)
-        self._wake()
+        self._touch()
         await part.shown()
 
     async def confirm(self, order: str) -> None:
@@ -168,42 +163,25 @@ class _Zone:
             return
         part.leave()
         self._dirty_since = _clock()
-        self._wake()
+        self._touch()
 
     def _wanted(self) -> Records:
         return frozenset().union(*(part.records or () for part in self._parts.values()))
 
-    # --- the task ---
-
-    def _wake(self) -> None:
-        self._changed.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._work())
-
-    async def _work(self) -> None:
-        while (patience := self._patience()) is not None:
-            self._changed.clear()
-            if patience <= 0:
-                await self._publish()
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._changed.wait()
-
-    def _patience(self) -> float | None:
-        """Return the seconds until it is time to write; None if there is nothing to write."""
+    def view(self) -> ChallengesView:
         offered = [part.offered_at for part in self._parts.values() if part.offered]
-        coming = any(part.records is None for part in self._parts.values())
-        now = _clock()
-        if offered:
-            return min(offered) + self._limits.gather - now if coming else 0.0
-        if self._served == self._wanted():
-            return None
-        more = coming or self._means.crowded()
-        linger = self._limits.longest if more else self._limits.linger
-        return max(self._dirty_since + linger, self._not_before) - now
+        return ChallengesView(
+            offered_at=min(offered, default=None),
+            coming=any(part.records is None for part in self._parts.values()),
+            crowded=self._means.crowded(),
+            differs=self._served != self._wanted(),
+            left_at=self._dirty_since,
+            not_before=self._not_before,
+        )
 
-    async def _publish(self) -> None:
+    # --- publishing ---
+
+    async def publish(self) -> None:
         async with self._publishing:
             wanted = self._wanted()
             batch = [part for part in self._parts.values() if part.offered]
@@ -278,7 +256,7 @@ class _Zone:
         if left:
             self._served = None
             self._dirty_since = _clock()
-            self._wake()
+            self._touch()
         elif missing:
             await self._make_files(missing)
 
@@ -292,7 +270,7 @@ class _Zone:
             except SslmError as err:
                 self._served = None
                 self._later(err)
-                self._wake()
+                self._touch()
             else:
                 text = "no challenges, as it should be"
                 self._tell("dns-published", f"zone {self._name}: {text}")
@@ -302,7 +280,7 @@ class _Zone:
         try:
             await self._publish_now()
         finally:
-            self._wake()
+            self._touch()
         return f"{_count(len(self._wanted()))} served again"
 
     async def flush(self) -> None:
@@ -316,11 +294,10 @@ class _Zone:
             self._take(wanted, await publish(self._means, self._name, wanted))
 
     async def stop(self) -> None:
-        tasks = [task for task in (self._task, *self._waits) if task is not None]
-        for task in tasks:
+        for task in self._waits:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._waits:
+            await asyncio.wait(self._waits)
 
 
 def _count(number: int) -> str:

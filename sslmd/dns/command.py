@@ -5,22 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sslmd.config.model import Argv, Config
 from sslmd.core.errors import SslmError
 from sslmd.core.host.commands import ZONE, ZONES, runs_for
 from sslmd.core.names import ZoneName
+from sslmd.processes import InThread
 from sslmd.store import files
 
 T = TypeVar("T")
-
-
-class InThread(Protocol):
-    """Runs what blocks."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]:
-        """Return what `call` returns."""
 
 
 # Runs at a time of a command that has one for each zone.

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from sslmd.config.model import Argv, Config, DnsPrimary
 from sslmd.core.names import ZoneName
-from sslmd.dns.command import Change, InThread
+from sslmd.dns.command import Change
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace, Runs
+from sslmd.processes import InThread
 from sslmd.store.layout import Tree
 
 
@@ -23,7 +24,7 @@ def _not_established(_: ZoneName) -> bool:
     return False
 
 
-def keep_place(_: ZoneName) -> AbstractContextManager[None]:
+def keep_place(_: str) -> AbstractContextManager[None]:
     """Hold nothing while a zone waits for a run of the command."""
     return nullcontext()
 
@@ -36,8 +37,8 @@ class Means:
     are still to begin. `pace`: how long a run of the command waits for more zones.
 
     `established`: whether a zone had certificates in use when the daemon started; what is not there
-    then is not included by it either. `resting`: to be held while a zone only waits for a run.
-    `tell`: takes the event and text of what fails when nobody waits for it.
+    then is not included by it either. `resting`: to be held while what is done in a lane only waits
+    for a run. `tell`: takes the event and text of what fails when nobody waits for it.
     """
 
     config: Callable[[], Config]
@@ -47,7 +48,7 @@ class Means:
     crowded: Callable[[], bool] = bool  # False
     pace: Pace = field(default_factory=Pace)
     established: Callable[[ZoneName], bool] = _not_established
-    resting: Callable[[ZoneName], AbstractContextManager[None]] = keep_place
+    resting: Callable[[str], AbstractContextManager[None]] = keep_place
     tell: Callable[[str, str], None] = _unheard
     runs: Runs = field(init=False)
 
@@ -65,13 +66,12 @@ class Means:
         primary = self.config().primary_for(zone)
         return primary if primary is not None and primary.update else None
 
-    async def command(self, zone: ZoneName) -> None:
-        """Have the name servers take the files of `zone`; raises what the command failed with."""
-        await self.answer(zone, self.runs.ask(zone))
+    async def answer(self, lane: str, asked: asyncio.Future[None]) -> None:
+        """Wait for the run that was asked for; raises what it failed with.
 
-    async def answer(self, zone: ZoneName, asked: asyncio.Future[None]) -> None:
-        """Wait for the run that was asked for; raises what it failed with."""
-        with self.resting(zone):
+        `lane`: of the job that waits, which has no place meanwhile.
+        """
+        with self.resting(lane):
             await asked
 
     def along(self, zone: ZoneName, changes: Collection[Change], event: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -81,9 +82,13 @@ async def name_servers(
     What the bounds cut off is remembered for `status`. Raises `Transient` where NS records or
     addresses cannot be asked for.
     """
-    if primary is not None and primary.nameservers:
-        return _bounded(zone, await _of_endpoints(zone, primary.nameservers, resolver))
-    source = await primary_server(primary, resolver) if primary is not None else None
+    if primary is not None and primary.nameservers:  # any that an admin names may be asked
+        every = {one: await resolver.addresses(one.host) for one in primary.nameservers}
+        for one, addresses in every.items():
+            if not addresses:
+                raise Transient(Reason(Failed.NO_ADDRESS, host=one.host), about=f"zone {zone}")
+        return _bounded(zone, every)
+    source = await primary_server(zone, primary, resolver) if primary is not None else None
     names = await _ns_hosts(zone, source, resolver)
     asked = names[:MOST_SERVERS]
     found = await asyncio.gather(*(_addresses(host, source, resolver) for host in asked))
@@ -91,8 +96,8 @@ async def name_servers(
     here = source is not None and bool(why_not_asked(source.address, foreign=False))
     barred: dict[str, Reason] = {}
     if not here:
-        every = [address for some in found for address in some]
-        barred = {one: why for one in every if (why := why_not_asked(one, foreign=foreign))}
+        there = [address for some in found for address in some]
+        barred = {one: why for one in there if (why := why_not_asked(one, foreign=foreign))}
     hosts = {
         Endpoint(host): [one for one in some if one not in barred]
         for host, some in zip(asked, found, strict=True)
@@ -130,24 +135,21 @@ def _bounded(
     return NameServers(tuple(servers), lacking, cut)
 
 
-async def primary_server(primary: DnsPrimary, resolver: Resolver) -> NameServer | None:
-    """Return the first address of a zone's primary, None if it has none."""
+async def primary_server(
+    zone: ZoneName, primary: DnsPrimary, resolver: Resolver
+) -> NameServer | None:
+    """Return the first address of a zone's primary that answers, None if it has none at all.
+
+    A server need not listen on all of them: `localhost` is two. Where none answers it is the first.
+    """
     found = await resolver.addresses(primary.server.host)
     name = "" if primary.server.host in found else primary.server.host
-    return NameServer(found[0], primary.server.port, name) if found else None
-
-
-async def _of_endpoints(
-    zone: ZoneName, endpoints: Iterable[Endpoint], resolver: Resolver
-) -> dict[Endpoint, tuple[str, ...]]:
-    """Return the addresses of servers that the configuration names: any may be asked."""
-    every = {}
-    for one in endpoints:
-        found = await resolver.addresses(one.host)
-        if not found:
-            raise Transient(Reason(Failed.NO_ADDRESS, host=one.host), about=f"zone {zone}")
-        every[one] = found
-    return every
+    servers = [NameServer(address, primary.server.port, name) for address in found]
+    for server in servers[:MOST_ADDRESSES] if len(servers) > 1 else ():
+        with suppress(SslmError):
+            await ask(server, zone, "SOA")
+            return server
+    return servers[0] if servers else None
 
 
 async def _ns_hosts(zone: ZoneName, source: NameServer | None, resolver: Resolver) -> list[str]:
@@ -186,27 +188,24 @@ def _hosts(found: dns.rrset.RRset | None) -> list[str]:
 
 
 async def _addresses(host: str, source: NameServer | None, resolver: Resolver) -> tuple[str, ...]:
-    """Return a host's addresses: from the primary if they are its own, else from the resolver."""
-    if source is not None:
-        known = await _own_addresses(host, source)
-        if known:
-            return known
-    return await resolver.addresses(host)
+    """Return a host's addresses: from the primary if they are its own, else from the resolver.
 
-
-async def _own_addresses(host: str, source: NameServer) -> tuple[str, ...]:
-    """Return what a server says with authority, nothing unless it does so of both families."""
+    They are its own if it says so with authority, of both families.
+    """
+    if source is None:
+        return await resolver.addresses(host)
     known: list[str] = []
-    for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-        try:
+    with suppress(SslmError):
+        for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
             answer = await ask(source, host, rdtype.name)
-        except SslmError:
-            return ()
-        if not answer.flags & dns.flags.AA:
-            return ()
-        found = find(answer.answer, dns.name.from_text(host), rdtype)
-        known += [rdata.address for rdata in found or ()]
-    return tuple(dict.fromkeys(known))
+            if not answer.flags & dns.flags.AA:
+                break
+            found = find(answer.answer, dns.name.from_text(host), rdtype)
+            known += [rdata.address for rdata in found or ()]
+        else:
+            if known:
+                return tuple(dict.fromkeys(known))
+    return await resolver.addresses(host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +229,14 @@ async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer
         answer = await any_of(servers, target, zone)
         if child := delegation(answer, target, zone):
             return Followed(target, child)
-        further = _cname(answer, target)
-        if further is None:
+        here = dns.name.from_text(target.text)
+        if find(answer.answer, here, dns.rdatatype.CNAME) is None:
             return Followed(target)
-        target = further
+        try:
+            target = DomainName.parse(end_of_chain(answer, here).to_text())
+        except BadName as err:
+            why = Reason(Failed.CNAME_NO_HOST, owner=target, said=Said(err))
+            raise Permanent(why) from None
     raise Permanent(Reason(Failed.CNAMES_LONG, owner=owner, zone=zone))
 
 
@@ -319,17 +322,6 @@ def nobody_tells(
     said = tuple(problems[:MOST_TOLD]) or None
     why = Reason(Failed.NOBODY_TELLS, name=name, type=rdtype, said=said)
     return Transient(why, about=f"zone {zone}")
-
-
-def _cname(answer: dns.message.Message, name: DomainName) -> DomainName | None:
-    """Return where the CNAME of `name` leads, None if it has none."""
-    here = dns.name.from_text(name.text)
-    if find(answer.answer, here, dns.rdatatype.CNAME) is None:
-        return None
-    try:
-        return DomainName.parse(end_of_chain(answer, here).to_text())
-    except BadName as err:
-        raise Permanent(Reason(Failed.CNAME_NO_HOST, owner=name, said=Said(err))) from None
 
 
 @dataclass(frozen=True, slots=True)

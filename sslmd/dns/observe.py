@@ -104,7 +104,7 @@ class Propagation:
         the way out.
         """
         began, pause = self._clock(), FIRST_PAUSE
-        while True:
+        while self._wanted:
             asked = self._clock()
             await self._ask_all()
             began += max(0.0, self._clock() - asked - LONGEST_ROUND)
@@ -121,8 +121,6 @@ class Propagation:
                 span = timedelta(seconds=waited)
                 raise Transient(missing(self._zone, behind, primary, span, self._published))
             await self._wait(min(pause, self._limit - waited))
-            if not self._wanted:
-                return
             pause = min(pause * GROWTH, LONGEST_PAUSE)
 
     async def _ask_all(self) -> None:

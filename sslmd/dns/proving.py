@@ -127,7 +127,7 @@ class WriteWait:
         serial = None
         if named is not None:
             with suppress(SslmError):  # it is asked only to tell what is wrong, if something is
-                primary = await primary_server(named, means.resolver)
+                primary = await primary_server(zone, named, means.resolver)
                 serial = await zone_serial(primary, zone) if primary else None
         return cls(means, zone, servers, primary, serial)
 

@@ -102,7 +102,7 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPu
             if problems and len(problems) == len(folders):
                 raise together(problems)
             asked = means.runs.ask(zone, changes)
-        await means.answer(zone, asked)
+        await means.answer(f"challenges {zone}", asked)
         left = ""
         if problems and wanted:
             stranded = "; ".join(filter(None, (stranded, *map(str, problems))))

@@ -11,7 +11,7 @@ Commands with `{zone}` have a run for each zone, and zones do not wait for each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -19,7 +19,8 @@ from sslmd.config.model import Argv, Config
 from sslmd.core.errors import Overdue, SslmError, Transient
 from sslmd.core.host.commands import is_per_zone
 from sslmd.core.names import ZoneName
-from sslmd.dns.command import Change, DnsCommand, InThread, RunFailure
+from sslmd.dns.command import Change, DnsCommand, RunFailure
+from sslmd.processes import InThread
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +197,14 @@ class _Lane:
                 self._changed.clear()
                 if rest is not None and rest <= 0:
                     groups, self._waiting = self._waiting, {}
-                    await self._guarded(groups, self._together(groups))
+                    await self._guarded(groups)
                     self._ended_at = _clock()
                 elif self._alone:
                     zone = next(iter(self._alone))
                     group = [one for one in self._alone.pop(zone) if not one.answer.done()]
                     if not group:
                         continue
-                    await self._guarded({zone: group}, self._by_itself(zone, group))
+                    await self._guarded({zone: group})
                 else:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(rest):
@@ -231,24 +232,22 @@ class _Lane:
                 ends.append(max(*urgent, self._ended_at) + self.runs.quiet)
         return min(ends) - now
 
-    async def _guarded(self, groups: Mapping[ZoneName, _Group], work: Awaitable[None]) -> None:
-        """Whatever happens, nobody waits for ever."""
+    async def _guarded(self, groups: dict[ZoneName, _Group]) -> None:
+        """One run for these; whatever happens, nobody waits for ever."""
+        every = [asked for group in groups.values() for asked in group]
         try:
-            await work
+            await self._together(groups)
         except asyncio.CancelledError:
-            for group in groups.values():
-                _cancel(group)
+            _cancel(every)
             raise
         except Exception as err:
-            for group in groups.values():
-                _answer(group, err)
+            _answer(every, err)
 
     async def _together(self, groups: dict[ZoneName, _Group]) -> None:
         """One run for all of them; those for which it failed are tried one by one."""
-        zones = sorted(groups)
-        failed = await self.command.once(zones)
+        failed = await self.command.once(sorted(groups))
         bare: dict[ZoneName, _Group] = {}
-        for zone in zones:
+        for zone in sorted(groups):
             failure = failed.get(zone)
             if failure is None:
                 _answer(groups[zone], None)
@@ -256,43 +255,35 @@ class _Lane:
                 # A command that cannot be started, say: it is no zone's fault.
                 _answer(groups[zone], failure.error)
             elif not failure.shared:
-                await self._without_its_files(zone, groups[zone], failure)
+                await self._without_their_files({zone: groups[zone]}, failure.error)
             elif failure.named:
                 self._alone.setdefault(zone, []).extend(groups[zone])
             else:
                 bare[zone] = groups[zone]
         if bare:
-            await self._file_by_file(bare, next(iter(failed.values())))
+            await self._without_their_files(bare, next(iter(failed.values())).error)
 
-    async def _by_itself(self, zone: ZoneName, group: _Group) -> None:
-        if failure := (await self.command.once([zone])).get(zone):
-            await self._without_its_files(zone, group, failure)
-        else:
-            _answer(group, None)
+    async def _without_their_files(self, groups: dict[ZoneName, _Group], error: Exception) -> None:
+        """A run failed that named one zone, or none: find out whose new files are the reason.
 
-    async def _without_its_files(self, zone: ZoneName, group: _Group, failure: RunFailure) -> None:
-        """A run for this zone alone failed: find out whether its new files are the reason.
-
-        If the command succeeds with what they held before, they stay so. If it does not, they get
-        back what was written: some commands fail although they did their work.
+        If the command succeeds with what all of them held before, they come one after the other. If
+        it does not, they get back what was written: some commands fail although they did their
+        work.
         """
-        changes = [change for one in group for change in one.changes]
-        if not isinstance(failure.error, Transient) or isinstance(failure.error, Overdue):
-            changes = []  # a hang, or a program that is not there, is no file's fault
-        put = await self.command.put(changes, older=True)
-        if not put:
-            _answer(group, failure.error)
-            return
+        every = [asked for group in groups.values() for asked in group]
+        changes = [change for asked in every for change in asked.changes]
+        # A hang is no file's fault.
+        put = await self.command.put([] if isinstance(error, Overdue) else changes, older=True)
         try:
-            failed = await self.command.once([zone])
+            is_better = bool(put) and not await self.command.once(sorted(groups))
         except BaseException:
             await self.command.put(put, older=False)
             raise
-        if failed:
-            await self.command.put(put, older=False)
-            _answer(group, failure.error)
+        if is_better:
+            await self._one_by_one(groups, put, error)
         else:
-            await self._one_by_one({zone: group}, put, failure.error)
+            await self.command.put(put, older=False)
+            _answer(every, error)
 
     async def _one_by_one(
         self, groups: dict[ZoneName, _Group], put: list[Change], error: Exception

@@ -191,7 +191,7 @@ async def _by_files(
             asked = means.runs.ask(zone, [*changes, *copied])
     if asked is not None:
         try:
-            await means.answer(zone, asked)
+            await means.answer(f"zone {zone}", asked)
             kept = means.tree.before_note(zone)
             written = [*changes, *copied]
             await means.in_thread(lambda: before.loaded(kept, written) if written else None)
@@ -227,7 +227,7 @@ async def put_back(means: Means, zone: ZoneName) -> list[str]:
         if not put:
             return []
         asked = means.runs.ask(zone)
-    await means.answer(zone, asked)
+    await means.answer(f"zone {zone}", asked)
     return [one.path for one in put]
 
 

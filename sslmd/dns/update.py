@@ -232,7 +232,7 @@ async def send(
     Raises `RefusedUpdate` or another `Permanent` for what the admin has to mend: then nothing of
     it was done (RFC 2136 §3.7). Raises `Transient` for what may pass: then it may be done.
     """
-    server = await primary_server(primary, resolver)
+    server = await primary_server(zone, primary, resolver)
     if server is None:
         raise Transient(
             Reason(Failed.PRIMARY_NO_ADDRESS, host=primary.server.host),

@@ -62,6 +62,11 @@ class Running:
         """Whether it was asked, and said how it is."""
         return self.problem is None
 
+    @property
+    def hosts_told(self) -> set[str]:
+        """The hosts of which it says what does not belong there."""
+        return {host.text("host") for host in self.status.subs("hosts") if host.text("text")}
+
     def reads(self, folder: Path) -> bool:
         """Whether `folder` is its configuration, or it does not say which it has."""
         return not self.conf_dir or os.path.realpath(self.conf_dir) == os.path.realpath(folder)

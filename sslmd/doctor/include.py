@@ -15,6 +15,7 @@ from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
 from sslmd.core.words.doctor import Diagnosis
+from sslmd.core.words.pattern import tell
 from sslmd.dns.answers import tlsa_in
 from sslmd.dns.ask import ask
 from sslmd.dns.include import TLSA_FILES
@@ -82,7 +83,7 @@ async def _shown(config: Config, zone: ZoneName) -> Symptom | None:
         return None
     path = tlsa_file(config.dns.tlsa_dirs[0], zone)
     owner, given = next(iter((TLSA_FILES.read(path) or {}).items()), (None, None))
-    server = await primary_server(primary, Resolver())
+    server = await primary_server(zone, primary, Resolver())
     if given is None or not given.records or server is None:
         return None
     answer = await ask(server, str(owner), "TLSA")
@@ -108,18 +109,19 @@ async def _included(config: Config, zone: ZoneName) -> tuple[list[str] | None, s
     try:
         rndc = shlex.split(options.get("--rndc", "rndc")) or ["rndc"]
     except ValueError as err:
-        return None, f"--rndc of restart_cmd cannot be split into words ({err})"
+        return None, tell(Diagnosis.NO_RNDC, why=err)
     status, said = await output_of([*rndc, "zonestatus", str(zone)])
     if status == 0 and (found := _FILES.search(said)):
         return [one.strip() for one in found[1].split(",")], "rndc zonestatus"
     pattern = options.get("--zone-file")
     if pattern is None:
-        return None, "nothing here tells which files it is made of"
+        return None, Diagnosis.NO_FILES
     path = pattern.replace("{zone}", str(zone))
     try:
         return _includes_of(path), path
     except (SslmError, OSError) as err:
-        return None, f"its file {path} cannot be read: {getattr(err, 'strerror', '') or err}"
+        why = getattr(err, "strerror", "") or err
+        return None, tell(Diagnosis.ZONE_FILE_CLOSED, path=path, why=why)
 
 
 def _includes_of(path: str) -> list[str]:

@@ -85,6 +85,7 @@ def _looks(
     for where, look in (
         ("rights", here.look_at_rights(case, running.socket)),
         ("sets", sets.look_at_sets(case, running)),
+        ("production", servers.look_at_production(case, running)),
         ("unit", here.look_at_unit(case)),
         ("user", here.look_at_user(case, running)),
         ("clock", here.look_at_clock(case)),
@@ -97,7 +98,7 @@ def _looks(
         ("include", include.look_at_includes(case)),
         ("DNSSEC", resolvers.look_at_dnssec(case)),
         ("http-01", http.look_at_http(case, running)),
-        ("ssh", servers.look_at_hosts(case)),
+        ("ssh", servers.look_at_hosts(case, running)),
         ("ports", servers.look_at_ports(case)),
     ):
         yield all_of(where, look, watch)

@@ -1,4 +1,4 @@
-"""What `sslmctl doctor` looks at on servers: ssh and rsync, and what ports serve to clients."""
+"""What `sslmctl doctor` looks at on servers: ssh, what hosts have, and what ports serve."""
 
 from __future__ import annotations
 
@@ -6,19 +6,36 @@ import asyncio
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from sslmd.config.model import Config, Probe, ServerClass, Unprobed, hosts_of
+from sslmd.config.model import (
+    THIS_HOST,
+    Config,
+    Probe,
+    ServerClass,
+    Unprobed,
+    hosts_of,
+    places,
+    wanted_here,
+    wanted_on,
+)
 from sslmd.core.errors import SslmError
+from sslmd.core.host.needs import Needs, Placement, needs, surplus_on
 from sslmd.core.names import CertId, covers, machine_of
 from sslmd.core.plain import some_of
 from sslmd.core.spec import CertFacts
+from sslmd.core.state import Server, ServerPhase
 from sslmd.core.words.doctor import Diagnosis
+from sslmd.doctor.daemon import Running
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
+from sslmd.servers import around
 from sslmd.servers.local import LOOPBACK, hosts_here, is_local, is_loopback
 from sslmd.servers.probe import Reach, Served, facts_of, served_at
-from sslmd.servers.ssh import address_of, shell_on
+from sslmd.servers.production import linked
+from sslmd.servers.ssh import ShellAnswer, address_of, shell_on
 from sslmd.store.files import read_file
 from sslmd.store.layout import CERT, CURR, Tree
+from sslmd.store.note_kinds import HOST_NOTE, HostNote
 from sslmd.workers.proof import name_of
 
 # Hosts that are visited at the same time, and seconds for all of a visit.
@@ -28,32 +45,86 @@ _VISIT = 90.0
 _SHOWN = 5  # certificates that one message names
 
 
-async def look_at_hosts(case: Checkup) -> Symptoms:
-    """Whether the daemon's user gets in everywhere, and finds what it needs."""
-    prod = str(case.config.globals.prod_cert_dir)
+async def look_at_hosts(case: Checkup, running: Running) -> Symptoms:
+    """Whether the daemon's user gets in everywhere, and each host has what it needs, no more."""
+    config = case.config
+    prod = str(config.globals.prod_cert_dir)
 
     async def one(host: str) -> Symptoms:
         try:
             async with asyncio.timeout(_VISIT), shell_on(host, prod) as shell:
-                await shell.ask("survey")
-                answer = await shell.ask("run", "20", "rsync", "--version")
+                answer = await shell.ask("survey")
+                rsync = await shell.ask("run", "20", "rsync", "--version")
         except SslmError as err:
             yield wrong("ssh", Diagnosis.ABOUT, what=host, why=err.text_beside(host))
+            return
         except TimeoutError:
             yield wrong("ssh", Diagnosis.HOST_HANGS, host=host, seconds=f"{_VISIT:g}")
-        else:
-            if answer.status == "0":
-                yield well("ssh", Diagnosis.HOST_WELL, host=host)
-            else:
-                yield wrong("ssh", Diagnosis.NO_RSYNC, host=host)
+            return
+        if rsync.status != "0":
+            yield wrong("ssh", Diagnosis.NO_RSYNC, host=host)
+            return
+        yield well("ssh", Diagnosis.HOST_WELL, host=host)
+        found = await asyncio.to_thread(needs_there, config, host, answer, datetime.now(UTC))
+        for finding in _of_needs("ssh", config, host, found, is_told=host in running.hosts_told):
+            yield finding
 
-    here = await asyncio.to_thread(hosts_here, case.config)
-    hosts = [host for host in hosts_of(case.config) if host not in here]
+    here = await asyncio.to_thread(hosts_here, config)
+    hosts = [host for host in hosts_of(config) if host not in here]
     if hosts and (stranger := case.stranger("ssh")):
         yield stranger
         return
     async for finding in case.watch.findings("ssh", hosts, one, "host", _HOSTS):
         yield finding
+
+
+async def look_at_production(case: Checkup, running: Running) -> Symptoms:
+    """Whether production on this machine has what does not belong there."""
+    if stranger := case.stranger("production"):
+        yield stranger
+        return
+    found = await asyncio.to_thread(around.needs_here, case.config, datetime.now(UTC))
+    is_told = THIS_HOST in running.hosts_told
+    for finding in _of_needs("production", case.config, THIS_HOST, found, is_told=is_told):
+        yield finding
+    if not found.to_go and not found.surplus:
+        yield well(
+            "production", Diagnosis.PRODUCTION_WELL, folder=case.config.globals.prod_cert_dir
+        )
+
+
+def needs_there(config: Config, host: str, answer: ShellAnswer, now: datetime) -> Needs:
+    """Return what another machine needs, by what it tells that it has (`survey`); blocks."""
+    tree, prod = Tree(str(config.globals.certs_dir)), str(config.globals.prod_cert_dir)
+    try:
+        note = HOST_NOTE.read(tree.host_note(host))
+    except SslmError:
+        note = HostNote()
+    there = around.found_there(answer, note.holds)
+    have = {one.cert for one in there}
+    lacking = (
+        Placement(cert, Server(kind, host, ServerPhase.PENDING), linked(prod, cert))
+        for cert in config.services
+        if cert not in have
+        for kind, on in places(config, cert)
+        if on == host
+    )
+    return needs(wanted_on(config, host, *note.same), now, lacking, there)
+
+
+def _of_needs(
+    where: str, config: Config, host: str, found: Needs, *, is_told: bool
+) -> Iterator[Symptom]:
+    """Yield what is wrong with what is on a host. `is_told`: the daemon says what is surplus."""
+    if lacking := list(dict.fromkeys(str(one.told.cert) for one in found.lacking)):
+        yield wrong(where, Diagnosis.HOST_LACKS, host=host, certs=some_of(lacking, _SHOWN))
+    if found.to_go:
+        things = some_of(list(map(str, found.to_go)), _SHOWN)
+        yield odd(where, Diagnosis.HOST_TO_GO, host=host, things=things)
+    if found.surplus and not is_told:
+        prod, now = str(config.globals.prod_cert_dir), datetime.now(UTC)
+        wanted = wanted_here(config) if host == THIS_HOST else wanted_on(config, host)
+        yield wrong(where, surplus_on(host, prod, wanted, found.surplus, now))
 
 
 # --- ports ----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from sslmd.core.names import ZoneName
 from sslmd.core.reason import Reason
 from sslmd.core.spec import AcmeCa
 from sslmd.core.words.doctor import Diagnosis
-from sslmd.core.words.pattern import fill
+from sslmd.core.words.pattern import tell
 from sslmd.core.words.sentence import say
 from sslmd.dns.nameservers import NameServers, name_servers
 from sslmd.dns.resolver import Resolver
@@ -62,14 +62,14 @@ class Symptom:
 
     def of(self, what: str) -> Symptom:
         """Return it as found of something that is named."""
-        return replace(self, text=fill(Diagnosis.ABOUT, {"what": what, "why": self.text}))
+        return replace(self, text=tell(Diagnosis.ABOUT, what=what, why=self.text))
 
 
 def _of(level: Grade, where: str, what: Diagnosis | Reason | str, facts: dict[str, Any]) -> Symptom:
     paste = facts.pop("paste", ())
     if isinstance(what, Reason):
         what = say(what)
-    text = fill(what, facts) if isinstance(what, Diagnosis) else what
+    text = tell(what, **facts) if isinstance(what, Diagnosis) else what
     return Symptom(where, level, text, tuple(paste))
 
 

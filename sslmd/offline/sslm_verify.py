@@ -39,11 +39,11 @@ from sslmd.pki.judge import (
     find_path,
     judge,
 )
-from sslmd.pki.parsed import Parsed, parse_all
+from sslmd.pki.parsed import Parsed, Use, parse_all
 from sslmd.pki.pem import CERTIFICATE, Block, blocks
-from sslmd.pki.profile import Use
 
 _DER_SEQUENCE = b"\x30"  # with which every certificate in DER begins
+_WITHIN = "its names are within what the CAs above it may issue for"
 _NONE_IN_IT = "no certificate is in it (-----BEGIN CERTIFICATE-----)"
 
 
@@ -106,12 +106,14 @@ def _run(args: argparse.Namespace) -> int:
         (CHAIN, lambda: _signers(path, given)),
         (DATES, lambda: f"valid until {clock(end)}, {(end - terms.now).days} days"),
         (RULES, str),
-        (CONSTRAINTS, lambda: _allowed(path)),
+        (CONSTRAINTS, lambda: _WITHIN if constrains_names(path) else ""),
     ):
         wrong = [one.text for one in findings if one.check == check]
         verified.tell(check, wrong, right)
     if anchors is not None:
-        verified.check("root", lambda: _rooted(found, unread))
+        wrong = ["; ".join([found.problem, *unread[:1]])] if found.problem else []
+        root = path[-1].cert.subject.rfc4514_string()
+        verified.tell("root", wrong, lambda: f"leads to {root}")
     for name in args.name:
         verified.check("name", partial(_named, given.leaf, name))
     if given.key_file:
@@ -257,19 +259,6 @@ def _signers(path: Sequence[Parsed], given: _Given) -> str:
     if unused:
         text += f"; not needed: {', '.join(one.cert.subject.rfc4514_string() for one in unused)}"
     return text
-
-
-def _allowed(path: Sequence[Parsed]) -> str:
-    if not constrains_names(path):
-        return ""
-    return "its names are within what the CAs above it may issue for"
-
-
-def _rooted(found: _Found, unread: Sequence[str]) -> str:
-    if found.problem:
-        more = "".join(f"; {problem}" for problem in unread[:1])
-        raise Permanent(found.problem + more)
-    return f"leads to {found.path[-1].cert.subject.rfc4514_string()}"
 
 
 def _named(leaf: Parsed, name: str) -> str:

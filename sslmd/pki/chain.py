@@ -246,11 +246,25 @@ def arranged(key: PublicKey, pem: bytes, now: datetime) -> tuple[bytes, bytes] |
     leaf = next((cert for cert in came if key_fits(key, cert)), None)
     if leaf is None:
         return None
-    left = sorted((one for one in came if one != leaf), key=lambda one: _has_ended(one, now))
+
+    def has_ended(one: x509.Certificate) -> bool:
+        try:
+            return not one.not_valid_before_utc <= now < one.not_valid_after_utc
+        except MALFORMED:
+            return True
+
+    def has_signed(issuer: x509.Certificate, one: x509.Certificate) -> bool:
+        try:
+            one.verify_directly_issued_by(issuer)
+        except (InvalidSignature, *MALFORMED):
+            return False
+        return True
+
+    left = sorted((one for one in came if one != leaf), key=has_ended)
     chain: list[x509.Certificate] = []
     below = leaf
     while not is_self_issued(below):
-        above = next((one for one in left if _signed(one, below)), None)
+        above = next((one for one in left if has_signed(one, below)), None)
         if above is None:
             break
         left.remove(above)
@@ -266,21 +280,6 @@ def _readable(ders: Iterable[bytes]) -> list[x509.Certificate]:
         with suppress(*MALFORMED):
             certs.append(_parse(der))
     return certs
-
-
-def _has_ended(cert: x509.Certificate, now: datetime) -> bool:
-    try:
-        return not cert.not_valid_before_utc <= now < cert.not_valid_after_utc
-    except MALFORMED:
-        return True
-
-
-def _signed(issuer: x509.Certificate, cert: x509.Certificate) -> bool:
-    try:
-        cert.verify_directly_issued_by(issuer)
-    except (InvalidSignature, *MALFORMED):
-        return False
-    return True
 
 
 def _pem(cert: x509.Certificate) -> bytes:

@@ -9,20 +9,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from sslmd.core.errors import Permanent
-from sslmd.core.names import BadName, DomainName, SanName, parse_san, shown
+from sslmd.core.names import DomainName, san_or_none, shown
 from sslmd.core.spec import AcmeCa, CertSpec
 from sslmd.pki.keys import hash_for, load_key
 from sslmd.pki.pem import MALFORMED, REQUESTS, only_block
 
 _CN_MAX = 64  # characters: X.520, ub-common-name; RFC 5280, appendix A
-
-
-def host_name(common_name: str) -> SanName | None:
-    """Return the name or address that a common name stands for, None if it is a mere title."""
-    try:
-        return parse_san(common_name)
-    except BadName:
-        return None
 
 
 def subject_name(spec: CertSpec) -> x509.Name:
@@ -43,13 +35,20 @@ def subject_name(spec: CertSpec) -> x509.Name:
         (NameOID.COMMON_NAME, "CN", _common_name(spec)),
         (NameOID.EMAIL_ADDRESS, "email", spec.subject.email),
     )
-    return x509.Name([_attribute(oid, key, text) for oid, key, text in parts if text])
+    found = []
+    for oid, key, text in parts:
+        try:
+            found += [x509.NameAttribute(oid, text)] if text else []
+        except ValueError as err:
+            problem = f"{key}: {shown(text)} does not fit into a certificate: {err}"
+            raise Permanent(problem) from None
+    return x509.Name(found)
 
 
 def _common_name(spec: CertSpec) -> str:
     if spec.ca:
         return spec.subject.common_name
-    host = host_name(spec.subject.common_name)
+    host = san_or_none(spec.subject.common_name)
     if isinstance(spec.signer, AcmeCa) and host is not None and not isinstance(host, DomainName):
         return ""  # certbot takes addresses as alternative names only
     # Public CAs want the common name to be exactly one of the names, A-labels included.
@@ -57,25 +56,18 @@ def _common_name(spec: CertSpec) -> str:
     return "" if len(text) > _CN_MAX and spec.all_names() else text
 
 
-def _attribute(oid: x509.ObjectIdentifier, key: str, text: str) -> x509.NameAttribute[str]:
-    try:
-        return x509.NameAttribute(oid, text)
-    except ValueError as err:
-        raise Permanent(f"{key}: {shown(text)} does not fit into a certificate: {err}") from None
-
-
 def alternative_names(spec: CertSpec) -> x509.SubjectAlternativeName | None:
     """Return the SAN extension for `CertSpec.all_names`, None without names."""
-    names = spec.all_names()
-    return x509.SubjectAlternativeName([_general(name) for name in names]) if names else None
-
-
-def _general(name: SanName) -> x509.GeneralName:
-    if isinstance(name, DomainName):
-        return x509.DNSName(name.text)
-    if isinstance(name, ipaddress.IPv6Address) and name.scope_id is not None:
-        raise Permanent(f"{name}: a certificate cannot hold an address with a scope; drop the %…")
-    return x509.IPAddress(name)
+    found: list[x509.GeneralName] = []
+    for name in spec.all_names():
+        if isinstance(name, ipaddress.IPv6Address) and name.scope_id is not None:
+            problem = "a certificate cannot hold an address with a scope; drop the %…"
+            raise Permanent(f"{name}: {problem}")
+        if isinstance(name, DomainName):
+            found.append(x509.DNSName(name.text))
+        else:
+            found.append(x509.IPAddress(name))
+    return x509.SubjectAlternativeName(found) if found else None
 
 
 def make_csr(key_pem: bytes, spec: CertSpec, subject: x509.Name | None = None) -> bytes:
@@ -119,7 +111,7 @@ def names_asked(request: x509.CertificateSigningRequest, *, is_ca: bool) -> froz
         titles = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     except MALFORMED as err:
         raise Permanent(f"it is damaged: {err}") from None
-    hosts = () if is_ca else (host_name(str(title.value)) for title in titles)
+    hosts = () if is_ca else (san_or_none(str(title.value)) for title in titles)
     return frozenset(names.union(str(host) for host in hosts if host is not None))
 
 

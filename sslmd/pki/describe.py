@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from sslmd.core.errors import Permanent
 from sslmd.pki.identity import describe_key
+from sslmd.pki.parsed import oid_name, unknown_critical
 from sslmd.pki.pem import (
     CERTIFICATE,
     MALFORMED,
@@ -32,7 +33,6 @@ from sslmd.pki.pem import (
     whole_blocks,
     whole_element,
 )
-from sslmd.pki.profile import oid_name, unknown_critical
 
 KIND = "kind"
 PRIVATE = "private key"

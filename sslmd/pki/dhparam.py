@@ -55,19 +55,15 @@ def group_in(text: bytes, bits: int) -> bytes:
 
 def prime(bits: int) -> int:
     """Return the safe prime of the group with that many bits."""
-    middle = _e_scaled(bits - 130) + _OFFSETS[bits]
-    return (1 << bits) - (1 << (bits - 64)) + (middle << 64) - 1
-
-
-def _e_scaled(bits: int) -> int:
-    """Return floor(2^bits * e), e being the sum of 1/k!."""
-    term = total = 1 << (bits + _GUARD_BITS)
+    # floor(2^(bits - 130) e), e being the sum of 1/k!
+    term = total = 1 << (bits - 130 + _GUARD_BITS)
     count = 0
     while term:
         count += 1
         term //= count
         total += term
-    return total >> _GUARD_BITS
+    middle = (total >> _GUARD_BITS) + _OFFSETS[bits]
+    return (1 << bits) - (1 << (bits - 64)) + (middle << 64) - 1
 
 
 def _bits_of(text: bytes) -> int:

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from sslmd.core.errors import Permanent
-from sslmd.core.names import SetName
+from sslmd.core.names import SetName, san_or_none
 from sslmd.core.spec import CertFacts, Parts, SetFacts
 from sslmd.pki.chain import (
     bundle,
@@ -32,7 +32,7 @@ from sslmd.pki.chain import (
     only_der,
     split_pem,
 )
-from sslmd.pki.csr import host_name, load_csr, names_asked, san_texts, says_ca
+from sslmd.pki.csr import load_csr, names_asked, san_texts, says_ca
 from sslmd.pki.identity import Issuer, describe_key, identity, issuer_of, key_id, parts_of
 from sslmd.pki.keys import PublicKey, key_blocks, load_public, public_bytes_of
 from sslmd.pki.pem import MALFORMED, blocks, damage
@@ -213,7 +213,7 @@ def _names_of(leaf: _Leaf) -> frozenset[str]:
         return frozenset(names)
     titles = leaf.cert.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     common = str(titles[0].value) if titles else ""
-    host = None if not common or common in names else host_name(common)
+    host = None if not common or common in names else san_or_none(common)
     return frozenset(names) if host is None else frozenset((*names, str(host)))
 
 

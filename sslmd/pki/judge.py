@@ -23,9 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from sslmd.core.errors import Permanent
 from sslmd.pki.chain import why_no_issuer
 from sslmd.pki.name_constraints import check_name_constraints
-from sslmd.pki.parsed import CanonicalName, Parsed
+from sslmd.pki.parsed import CanonicalName, Parsed, Use, alone, in_path
 from sslmd.pki.pem import MALFORMED, damage, signature_algorithms
-from sslmd.pki.profile import Use, alone, in_path
 
 # Whole paths that are looked at before it is said why none is right.
 _MAX_PATHS = 200
@@ -55,11 +54,16 @@ def judge(path: Sequence[Parsed], terms: Terms, *, trusted: bool = False) -> lis
 
     `trusted`: the last is trusted as it is, and nobody need have signed it.
     """
+    try:
+        check_name_constraints(path)
+        limits: list[str] = []
+    except Permanent as err:
+        limits = [str(err)]
     return [
         *(Flaw(CHAIN, text) for text in _chain(path, trusted=trusted)),
         *(Flaw(DATES, text) for text in _dates(path, terms)),
         *(Flaw(RULES, text) for text in _rules(path, terms.use)),
-        *(Flaw(CONSTRAINTS, text) for text in _constraints(path)),
+        *(Flaw(CONSTRAINTS, text) for text in limits),
     ]
 
 
@@ -155,13 +159,6 @@ def _rules(path: Sequence[Parsed], use: Use) -> Iterator[str]:
             yield f"{label}: {text}"
         for text in in_path(one, is_last=is_last) if len(path) > 1 else ():
             yield f"{label}: {text}"
-
-
-def _constraints(path: Sequence[Parsed]) -> Iterator[str]:
-    try:
-        check_name_constraints(path)
-    except Permanent as err:
-        yield str(err)
 
 
 def constrains_names(path: Sequence[Parsed]) -> bool:

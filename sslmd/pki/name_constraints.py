@@ -99,12 +99,17 @@ class _Limits:
         what, compare = shown(name.text, limit=120), _COMPARE.get(name.kind)
         if compare is None:
             return f"cannot be compared with {what}: names of this kind are not known here"
+        is_host, stands_for = name.kind is x509.DNSName, f"the wildcard {what} stands for"
         try:
             for one in excluded:
                 if compare.meets(name.value, one):
-                    return f"exclude {_hit(name, one)}"
+                    partly = is_host and _star(name.value) and not _host_within(name.value, one)
+                    if partly:
+                        return f"exclude {shown(one)}, which {stands_for} too"
+                    return f"exclude {what}"
             if permitted and not any(compare.within(name.value, one) for one in permitted):
-                return f"do not permit {_missed(name, permitted)}"
+                partly = is_host and any(_host_meets(name.value, one) for one in permitted)
+                return f"do not permit {f'all the hosts that {stands_for}' if partly else what}"
         except ValueError as err:
             return f"cannot be compared with {what}: {err}"
         return ""
@@ -116,20 +121,6 @@ def _values(subtrees: Sequence[x509.GeneralName]) -> Mapping[type[x509.GeneralNa
         value = canonical(one.value) if isinstance(one, x509.DirectoryName) else one.value
         found.setdefault(type(one), []).append(value)
     return found
-
-
-def _hit(name: _AnyName, excluded: Any) -> str:
-    what = shown(name.text, limit=120)
-    if name.kind is x509.DNSName and _star(name.value) and not _host_within(name.value, excluded):
-        return f"{shown(excluded)}, which the wildcard {what} stands for too"
-    return what
-
-
-def _missed(name: _AnyName, permitted: Sequence[Any]) -> str:
-    what = shown(name.text, limit=120)
-    if name.kind is x509.DNSName and any(_host_meets(name.value, one) for one in permitted):
-        return f"all the hosts that the wildcard {what} stands for"
-    return what
 
 
 # --- host names -----------------------------------------------------------------------------

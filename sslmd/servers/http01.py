@@ -15,12 +15,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sslmd.core.errors import Permanent, Transient, naming, together
 from sslmd.core.failed import Failed
 from sslmd.core.names import ZoneName, machine_of, shown
 from sslmd.core.reason import Reason, said
+from sslmd.processes import InThread
 from sslmd.servers.local import is_local
 from sslmd.servers.ssh import shell_on
 from sslmd.store import files
@@ -42,13 +43,6 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 
 T = TypeVar("T")
-
-
-class InThread(Protocol):
-    """Runs what blocks beside the event loop."""
-
-    def __call__(self, func: Callable[[], T], /) -> Awaitable[T]:
-        """Return what `func` returns."""
 
 
 async def put(

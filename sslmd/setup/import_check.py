@@ -82,7 +82,13 @@ def check(top: str, now: datetime, root: str = "/") -> int:
 
     found = import_outcome.outcome_of(config, asyncio.run(rehearse(config, now)), now)
     rehearsal = found.rehearsal
-    _print_certs(found)
+    say()
+    rows = []
+    for one in found.certs:
+        cells = [(str(one.cert), ""), (one.curr, ""), (one.next, ""), (one.ends, "")]
+        rows.append(Row(cells, [(one.then, one.colour), *((r, "") for r in one.remarks)]))
+    if rows:
+        print_table(["CERTIFICATE", "CURR", "NEXT", "UNTIL", "THEN"], rows)
     _print("What would be changed", found.changes, "yellow")
     _print("What would be run", rehearsal.runs, "yellow")
     _print("What has to be fixed first", found.problems, "red")
@@ -169,13 +175,3 @@ def _configuration(top: str) -> Config | None:
     services = sum(service.managed for service in config.services.values())
     say(f"  {folder}: {count(services, 'service')}, no mistakes")
     return config
-
-
-def _print_certs(found: ImportOutcome) -> None:
-    say()
-    rows = []
-    for one in found.certs:
-        cells = [(str(one.cert), ""), (one.curr, ""), (one.next, ""), (one.ends, "")]
-        rows.append(Row(cells, [(one.then, one.colour), *((r, "") for r in one.remarks)]))
-    if rows:
-        print_table(["CERTIFICATE", "CURR", "NEXT", "UNTIL", "THEN"], rows)

@@ -26,7 +26,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, CertId, DomainName, GroupName, machine_of
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.pki.chain import find, load_cert
-from sslmd.pki.profile import oid_name
+from sslmd.pki.parsed import oid_name
 from sslmd.servers import folders
 from sslmd.servers import unit as units
 from sslmd.servers.local import hosts_here, is_local

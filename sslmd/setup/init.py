@@ -95,7 +95,11 @@ def run(argv: Sequence[str] | None = None) -> int:
         looked = asyncio.run(look(answers, Resolver()))
         answers = replace(answers, resolvers=looked.resolvers)
         if asks:
-            _confirm(answers)
+            print(f"\nThis will be written to {answers.conf_dir}:")
+            for path in first_files(answers):
+                print(f"  {path}")
+            if not _yes_or_no(input("Write it? [yes]: ").strip() or "yes"):
+                raise _Stopped
         warnings = [*_write(answers, conf_dir), *looked.remarks]
     except _Wrong as err:
         parser.error(str(err))
@@ -219,9 +223,12 @@ class _Interview:
         if dane is None:
             text = "Publish TLSA records (DANE; needs DNSSEC): yes, no"
             dane = self._one(text, None, "no", _yes_or_no)
-        return Answers(
-            domain, services, ca, validation, email, dane, str(conf_dir), _servers_found()
-        )
+        path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN))
+        found: dict[ServerKind, Found] = {}
+        for kind, one in _SERVERS:
+            if kind not in found and shutil.which(one.program, path=path):
+                found[kind] = one
+        return Answers(domain, services, ca, validation, email, dane, str(conf_dir), found)
 
     def _names(self, domain: str, service: str, ca: Ca, validation: Validation) -> tuple[str, ...]:
         usual = usual_names(domain, service, ca, validation)
@@ -287,23 +294,6 @@ def _own_domain() -> str:
     with suppress(BadName):
         return str(ZoneName.parse(domain)) if "." in domain else ""
     return ""
-
-
-def _servers_found() -> dict[ServerKind, Found]:
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN))
-    found: dict[ServerKind, Found] = {}
-    for kind, one in _SERVERS:
-        if kind not in found and shutil.which(one.program, path=path):
-            found[kind] = one
-    return found
-
-
-def _confirm(answers: Answers) -> None:
-    print(f"\nThis will be written to {answers.conf_dir}:")
-    for path in first_files(answers):
-        print(f"  {path}")
-    if not _yes_or_no(input("Write it? [yes]: ").strip() or "yes"):
-        raise _Stopped
 
 
 # --- writing --------------------------------------------------------------------------

@@ -97,8 +97,14 @@ async def copy(job: Copy, delivering: Delivering, machines: Machines) -> Visit:
             await delivering.threads.in_thread(_tidy_here, delivering.site, visit, older)
     else:
         await _visit(job, delivering, visit, machines)
-    if visit.new:
-        await _run_after(job.host, delivering.site)
+    site = delivering.site
+    for argv in commands_of(site.config).after_copy_to(job.host) if visit.new else ():
+        await run_command(
+            argv,
+            timeout=site.config.globals.cmd_timeout,
+            cwd=str(site.config.top),
+            remedy=Failed.FIX_POST_COPY_CMD,
+        )
     return visit
 
 
@@ -126,7 +132,9 @@ async def _visit(job: Copy, delivering: Delivering, visit: Visit, machines: Mach
     prod, older = str(site.config.globals.prod_cert_dir), machines.older(job.host)
     holds = {*machines.holds(job.host), *(one.cert for one in job.told)}
     async with shell_on(job.host, prod, site.scratch) as shell:
-        await _not_ourselves(shell, site, threads)
+        # Production is not to be copied onto itself: a name may lead here by ssh's configuration.
+        async with _outgoing(site, threads) as folder:
+            await shell.ask("elsewhere", folder)
         unsent: SslmError | None = None
         if job.told:
             answer = await shell.ask("begin")
@@ -228,15 +236,6 @@ def _write(path: str, data: bytes) -> None:
         file.write(data)
 
 
-async def _not_ourselves(shell: RemoteShell, site: Site, threads: Threads) -> None:
-    """Refuse a host that turns out to be this machine: production is not to be copied onto itself.
-
-    A name that leads here only by way of ssh's configuration cannot be told otherwise.
-    """
-    async with _outgoing(site, threads) as folder:
-        await shell.ask("elsewhere", folder)
-
-
 async def _put(
     shell: RemoteShell, ready: Mapping[Told, int], site: Site, telling: Telling, visit: Visit
 ) -> None:
@@ -296,7 +295,9 @@ async def _tidy(
         visit.same = tuple(name for name in names if name in same)
         found = await threads.in_thread(_sorted, site, (host, *visit.same), there)
     visit.surplus = found.surplus
-    visit.unlisted = _number(answer.first("more"))
+    more = answer.first("more") or ""
+    # A host's word: what is no number, or longer than any count, is none.
+    visit.unlisted = int(more) if more.isascii() and more.isdecimal() and len(more) < 10 else 0
     failures: list[SslmError] = []
     for thing in found.to_go:
         gone = thing.cert
@@ -316,22 +317,6 @@ async def _tidy(
         raise together(failures)
 
 
-def _number(told: str | None) -> int:
-    """Return the number that a host told; 0 if it is none, or longer than any count."""
-    return int(told) if told and told.isascii() and told.isdecimal() and len(told) < 10 else 0
-
-
 def _sorted(site: Site, names: tuple[str, ...], there: list[Belonging]) -> Needs:
     """Return what is to be done with what is on a machine that has these names."""
     return needs(wanted_on(site.config, *names), site.now(), there=there)
-
-
-async def _run_after(host: str, site: Site) -> None:
-    """Run the host's `post_copy_cmd`, here, with the host as argument."""
-    for argv in commands_of(site.config).after_copy_to(host):
-        await run_command(
-            argv,
-            timeout=site.config.globals.cmd_timeout,
-            cwd=str(site.config.top),
-            remedy=Failed.FIX_POST_COPY_CMD,
-        )

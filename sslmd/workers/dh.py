@@ -67,7 +67,9 @@ async def write_dh(site: Site, threads: Threads, telling: Telling) -> list[Excep
     for folder, group in old:
         try:
             pem = await _generate(program, group.bits)
-            changes = await threads.in_thread(_take, folder, group, pem, options)
+            await threads.in_thread(dh.write, folder, group, pem)
+            points = await threads.in_thread(_point, folder, options)
+            changes = [f"{group.file} generated", *points]
         except Exception as err:
             failed.append(err)
         else:
@@ -101,12 +103,6 @@ def _put(prod: str, name: str, options: DhOptions, site: Site) -> tuple[list[DhG
             dh.write(folder, group, dhparam(group.bits))
             changes.append(f"{group.file} written")
     return lacking, [*changes, *_point(folder, options)]
-
-
-def _take(folder: str, group: DhGroup, pem: bytes, options: DhOptions) -> list[str]:
-    """Write a group that was generated; return what was done."""
-    dh.write(folder, group, pem)
-    return [f"{group.file} generated", *_point(folder, options)]
 
 
 def _point(folder: str, options: DhOptions) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -87,17 +88,11 @@ def _kind_of(cert: CertId, site: Site, sets: Mapping[SetName, Material]) -> str:
     """Return the kind of key to ask for: of the newest set that has a certificate."""
     for name in sorted(sets, reverse=True):
         leaf = sets[name].leaf
-        if leaf is not None and (kind := _kind_in(leaf)):
-            return kind
+        with suppress(*MALFORMED):
+            if leaf is not None:
+                return describe_key(x509.load_der_x509_certificate(leaf).public_key())
     service = site.config.services.get(cert)
     return str(service.spec.key) if service else ""
-
-
-def _kind_in(leaf: bytes) -> str:
-    try:
-        return describe_key(x509.load_der_x509_certificate(leaf).public_key())
-    except MALFORMED:
-        return ""
 
 
 def _compare(
@@ -110,22 +105,13 @@ def _compare(
     for name in names:
         if sets[name].leaf == leaf:
             return name, ""
-    key = _key_in(leaf)
+    key = None
+    with suppress(*MALFORMED):
+        x509.load_der_x509_certificate(leaf)
+        key = key_der(leaf)
     for name in names:
         # Selector 1 goes by the key alone (RFC 6698 §2.1.2), selector 0 does not.
         if sets[name].key == key:
             return name, f"another certificate for its key: {described(leaf)}"
-    return None, _whose(leaf, cert, site, standings)
-
-
-def _key_in(leaf: bytes) -> bytes | None:
-    try:
-        x509.load_der_x509_certificate(leaf)
-    except MALFORMED:
-        return None
-    return key_der(leaf)
-
-
-def _whose(leaf: bytes, cert: CertId, site: Site, standings: Standings) -> str:
     whose = whose_is(leaf, current(site, standings))
-    return described(leaf) if whose in (None, cert) else f"{whose}: {described(leaf)}"
+    return None, described(leaf) if whose in (None, cert) else f"{whose}: {described(leaf)}"

@@ -107,7 +107,7 @@ async def restart(job: Restart, delivering: Delivering) -> list[ClassRestarted]:
     errors = await _restart_all(job, delivering)
     seen = await asyncio.gather(
         *(
-            _sights(proof, kind, told, delivering.site) if error is None else _nothing(told, proof)
+            _sights(proof, kind, told, delivering.site, failed=error is not None)
             for (kind, told), proof, error in zip(job.told, proofs, errors, strict=True)
         )
     )
@@ -145,17 +145,15 @@ def _proving(
 
 
 async def _sights(
-    proof: Proving | None, kind: str, told: tuple[Told, ...], site: Site
+    proof: Proving | None, kind: str, told: tuple[Told, ...], site: Site, *, failed: bool = False
 ) -> dict[CertId, Sight]:
+    """Look; where the restart failed, there is what was seen before it: the ports that count."""
+    if failed:
+        return {one.cert: Sight(ports=proof.counted(one.cert)) for one in told} if proof else {}
     if proof is not None:
         return await proof.sights()
     rules = {one.cert: rule_of(site.config, kind, one.cert) for one in told}
     return {cert: Sight(unseen=rule or NOT_YET) for cert, rule in rules.items()}
-
-
-async def _nothing(told: tuple[Told, ...], proof: Proving | None) -> dict[CertId, Sight]:
-    """Return what is known where a restart failed: the ports that were seen before it."""
-    return {one.cert: Sight(ports=proof.counted(one.cert)) for one in told} if proof else {}
 
 
 async def _restart_all(job: Restart, delivering: Delivering) -> list[Exception | None]:

@@ -30,7 +30,13 @@ async def clean(
 
     Return those that were removed.
     """
-    return await threads.in_thread(_clean, cert, site, standings, keep)
+
+    def remove() -> list[SetName]:
+        sets.sweep(site.tree, cert)
+        most = site.config.globals.clean_keep if keep is None else keep
+        return sets.clean(site.tree, cert, most, _used(cert, site, standings))
+
+    return await threads.in_thread(remove)
 
 
 async def clean_inactive(
@@ -79,26 +85,12 @@ def rehearse(cert: CertId, site: Site, standings: Standings) -> list[SetName]:
     )
 
 
-def _clean(cert: CertId, site: Site, standings: Standings, keep: int | None) -> list[SetName]:
-    sets.sweep(site.tree, cert)
-    keep = site.config.globals.clean_keep if keep is None else keep
-    return sets.clean(site.tree, cert, keep, _used(cert, site, standings))
-
-
 def _used(cert: CertId, site: Site, standings: Standings) -> tuple[SetName, ...]:
     """Return the sets whose TLSA records may be in use: the records are made of their files."""
     service = site.config.services.get(cert)
     if service is not None and service.spec.ca is not None:
         # What an older generation of a CA signed is known to be from it as long as its set stays.
-        return _valid(cert, site)
+        now, tree = site.now(), site.tree
+        facts = [sets.read_set(tree, cert, one, deep=False) for one in sets.list_sets(tree, cert)]
+        return tuple(one.name for one in facts if one.cert and one.cert.not_after > now)
     return standings.state_of(cert).retired if service is not None and service.dane else ()
-
-
-def _valid(cert: CertId, site: Site) -> tuple[SetName, ...]:
-    """Return the sets whose certificate has not expired."""
-    now, found = site.now(), []
-    for name in sets.list_sets(site.tree, cert):
-        facts = sets.read_set(site.tree, cert, name, deep=False)
-        if facts.cert is not None and facts.cert.not_after > now:
-            found.append(name)
-    return tuple(found)

@@ -8,7 +8,7 @@ depend on, there is none; it is written when they are.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 from sslmd.config.model import ServiceConfig
@@ -52,12 +52,10 @@ def of_new_set(
     """
     with suppress(SslmError):
         made_of = material(contents) if service.dane else None
-        if made_of is None or os.path.lexists(_path(tree, service, name)):
-            return
-        mx = ZONE_NOTE.read(tree.zone_note(ZoneName(service.id.group))).mx
-        content = records_of(service, made_of, mx)
-        if content:
-            _write(tree, service, name, content)
+        if made_of is not None:
+            cert = service.id
+            mx = ZONE_NOTE.read(tree.zone_note(ZoneName(cert.group))).mx
+            of_known_sets(tree, {cert: service}, {cert: {name: made_of}}, mx)
 
 
 def of_known_sets(
@@ -70,9 +68,13 @@ def of_known_sets(
 
     Blocks. Never raises.
     """
-    for service, name, content in _missing(tree, services, materials, mx):
+    for (cert, name), content in missing(tree, services, materials, mx).items():
+        # As an include file, with a comment of its own.
+        lines = TLSA_FILES.render(ZoneName(cert.group), content).splitlines(keepends=True)
+        head = f"; TLSA records of {cert}, set {name}\n".encode()
+        data = head + b"".join(line for line in lines if not line.startswith(b";"))
         with suppress(SslmError):
-            _write(tree, service, name, content)
+            sets.write_set_file(tree, cert, name, TLSA, data)
 
 
 def missing(
@@ -80,39 +82,23 @@ def missing(
     services: Mapping[CertId, ServiceConfig],
     materials: Mapping[CertId, Mapping[SetName, Material]],
     mx: Mx,
-) -> list[str]:
-    """Return the files that `of_known_sets` would write. Blocks, never raises."""
-    found = _missing(tree, services, materials, mx)
-    return [_path(tree, service, name) for service, name, _ in found]
-
-
-def _missing(
-    tree: Tree,
-    services: Mapping[CertId, ServiceConfig],
-    materials: Mapping[CertId, Mapping[SetName, Material]],
-    mx: Mx,
-) -> Iterator[tuple[ServiceConfig, SetName, Content]]:
+) -> dict[tuple[CertId, SetName], Content]:
+    """Return the sets whose file `of_known_sets` would write, and the records. Never raises."""
+    found: dict[tuple[CertId, SetName], Content] = {}
     for cert, known in materials.items():
         for name, made_of in known.items():
             # One without a certificate gets it with that: records may be made of it.
-            if cert not in services or made_of.leaf is None:
+            if (
+                cert not in services
+                or made_of.leaf is None
+                or os.path.lexists(path_of(tree, cert, name))
+            ):
                 continue
-            if not os.path.lexists(_path(tree, services[cert], name)):
-                content = records_of(services[cert], made_of, mx)
-                if content:
-                    yield services[cert], name, content
+            if content := records_of(services[cert], made_of, mx):
+                found[cert, name] = content
+    return found
 
 
-def _path(tree: Tree, service: ServiceConfig, name: SetName) -> str:
-    return f"{tree.set_dir(service.id, name)}/{TLSA}"
-
-
-def _write(tree: Tree, service: ServiceConfig, name: SetName, content: Content) -> None:
-    sets.write_set_file(tree, service.id, name, TLSA, _text(service.id, name, content))
-
-
-def _text(cert: CertId, name: SetName, content: Content) -> bytes:
-    """Return the file: lines as in an include file, with a comment of its own."""
-    head = f"; TLSA records of {cert}, set {name}\n".encode()
-    lines = TLSA_FILES.render(ZoneName(cert.group), content).splitlines(keepends=True)
-    return head + b"".join(line for line in lines if not line.startswith(b";"))
+def path_of(tree: Tree, cert: CertId, name: SetName) -> str:
+    """Return where the file of a set lies."""
+    return f"{tree.set_dir(cert, name)}/{TLSA}"

@@ -16,7 +16,7 @@ from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent, Transient, text_of
 from sslmd.core.limits import Issuances
 from sslmd.core.names import CertId, SetName, ZoneName
-from sslmd.core.reason import Reason
+from sslmd.core.reason import Ended, Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState, Issuance
 from sslmd.core.view import Standing
@@ -66,7 +66,7 @@ class Site:
         """Return what the configuration asks of `cert`; raise `Permanent` if it is gone."""
         service = self.config.services.get(cert)
         if service is None:
-            raise Permanent(f"{cert} is not in the configuration any more")
+            raise Permanent(Reason(Ended.NOT_CONFIGURED), about=cert)
         return service
 
     async def command(self, argv: Argv) -> None:
@@ -233,7 +233,7 @@ def means_of(
     telling: Telling,
     resolver: Resolver,
     crowded: Callable[[], bool] = bool,
-    resting: Callable[[ZoneName], AbstractContextManager[None]] = keep_place,
+    resting: Callable[[str], AbstractContextManager[None]] = keep_place,
 ) -> Means:
     """Return what publishing needs."""
     return Means(
@@ -255,12 +255,14 @@ def ordering_of(
     telling: Telling,
     means: Means,
     socket: str = "",
+    touch: Callable[[ZoneName], None] = _unheard,
 ) -> Ordering:
-    """Return what orders need."""
+    """Return what orders need. `touch` is told of zones whose challenges changed."""
     challenges = Challenges(
         means,
         lambda event, text: telling.tell(event, text, None),
         lambda text, err: telling.bug(text, err),
+        touch,
     )
     return Ordering(
         site, threads, standings, telling, means.resolver, challenges, socket, means.crowded

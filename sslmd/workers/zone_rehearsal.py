@@ -94,7 +94,8 @@ class ZoneRehearsal:
             self._know(failed=Trouble.of(err, 0, site.now(), jitter=0))
             self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
             return
-        self.remarks += [f"{path} is not there: it is written" for path in files]
+        paths = (tlsa_rr.path_of(site.tree, cert, name) for cert, name in files)
+        self.remarks += [f"{path} is not there: it is written" for path in paths]
         self._take(wish, given)
 
     def _know(self, **known: Any) -> None:

@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -281,7 +281,10 @@ def saying(
     ended = threading.Event()
 
     def serve() -> None:
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # nobody has connected in time
+            return
         with tls.wrap_socket(connection, server_side=True) if tls else connection as connection:
             try:
                 connection.recv(4096)
@@ -300,6 +303,8 @@ def saying(
         yield f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}/dir"
     finally:
         ended.set()
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
         thread.join()
         listener.close()
 

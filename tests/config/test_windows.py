@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sslmd.config.windows import ACME_LIVES, span
+from sslmd.config.renew import ACME_LIVES, span
 from sslmd.core.names import CertId
 from sslmd.core.windows import Window
 from sslmd.workers.tools import wanted_of

@@ -82,6 +82,9 @@ def test_a_pattern_leaves_out_what_has_no_facts() -> None:
     assert (
         fill("not due[ until {until:day}]", {"until": WHEN}, STYLES) == "not due until 2026-03-01"
     )
+    assert fill("it says [{what}|nothing], [[a|b]]", {}) == "it says nothing, [a|b]"
+    assert fill("it says [{what}|nothing at {at}]", {"what": "yes"}) == "it says yes"
+    assert fill("[{flag:if}still |]there[|]", {"flag": True}) == "still there"
     with pytest.raises(KeyError):
         fill("{missing}", {})
 

@@ -15,8 +15,7 @@ from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
 from sslmd.core.trouble import Severity, TroubleKind
 from sslmd.core.view import Decision
-from sslmd.daemon.api.documents import status_entry
-from sslmd.daemon.api.status_document import summary
+from sslmd.daemon.api.status_document import status_entry, summary
 from sslmd.daemon.registry import Entry, Registry, Taken
 from tests.stand.world import START, days, facts, wanted
 

@@ -22,8 +22,7 @@ from sslmd.core.names import CertId
 from sslmd.core.spec import KeySpec, KeyType
 from sslmd.core.state import Ask, CertState, Request
 from sslmd.core.view import Decision
-from sslmd.daemon.api.documents import status_entry
-from sslmd.daemon.api.status_document import in_trouble
+from sslmd.daemon.api.status_document import in_trouble, status_entry
 from sslmd.daemon.held import PERIOD, HeldCerts
 from sslmd.daemon.loop import Due
 from sslmd.daemon.planner import Planner

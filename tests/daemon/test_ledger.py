@@ -18,7 +18,7 @@ from sslmd.store import certs
 from sslmd.store.state import HistoryEntry
 from tests.stand.tools import Tools
 
-WEB = CertId("example.com", "web-ec")
+WEB, OTHER = CertId("example.com", "web-ec"), CertId("example.com", "mail-ec")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
@@ -66,7 +66,7 @@ async def test_what_is_being_written_is_not_yet_written(
 
 
 async def test_a_write_that_fails_is_told_once_kept_and_made_up_for(tools: Tools) -> None:
-    told: list[SslmError] = []
+    told: list[Exception] = []
     ledger = Ledger(tools.site, lambda _: Page(CertState(), {}), lambda _, err: told.append(err))
     ledger.start()
     in_the_way = Path(tools.site.tree.state_file(WEB))
@@ -100,3 +100,35 @@ async def test_what_left_the_configuration_is_not_written(tools: Tools) -> None:
     await ledger.written(WEB)
     await ledger.close()
     assert not Path(tools.site.tree.state_file(WEB)).exists()
+
+
+async def test_an_error_of_our_own_is_told_and_stops_neither_others_nor_the_next_try(
+    tools: Tools,
+) -> None:
+    told: list[Exception] = []
+    broken = True
+
+    def page_of(cert: CertId) -> Page:
+        if broken and cert == WEB:
+            raise KeyError("a bug")
+        return Page(CertState(), {})
+
+    ledger = Ledger(tools.site, page_of, lambda _, err: told.append(err))
+    ledger.start()
+    ledger.note(WEB, [entry("first")])
+    ledger.note(OTHER, [entry("other")])
+    with pytest.raises(KeyError):
+        await ledger.written(WEB)
+    assert [one.text for one in certs.history(tools.site.tree, OTHER)] == ["other"]
+    assert [type(one) for one in told] == [KeyError]
+
+    # What cannot be put into words on disk: an error in the thread that writes.
+    ledger.note(OTHER, [HistoryEntry(NOW, "rolled", "", object())])  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        await ledger.written(OTHER)
+
+    broken = False
+    ledger.note(WEB, [entry("second")])
+    await ledger.written(WEB)
+    assert [one.text for one in certs.history(tools.site.tree, WEB)] == ["first", "second"]
+    await ledger.close()

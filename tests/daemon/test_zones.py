@@ -27,8 +27,8 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, Phase
 from sslmd.core.words.sentence import say
-from sslmd.daemon.api import documents
-from sslmd.daemon.api.documents import status_entry
+from sslmd.daemon.api import status_document
+from sslmd.daemon.api.status_document import status_entry
 from sslmd.daemon.registry import Gone, Taken
 from sslmd.daemon.tell.changes import Changes
 from sslmd.daemon.tell.journal import Bus
@@ -595,7 +595,7 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
 
 async def test_status_has_what_is_cut_off() -> None:
     bounds().cut(ZONE, Reason(Failed.CUT_SERVERS, number=40, most=16))
-    (told,) = documents.dns()
+    (told,) = status_document.dns()
     assert told["text"].startswith("zone example.com: of its 40 name servers the first 16 by name")
     assert told["reason_code"] == "not-watched"
 

@@ -9,23 +9,28 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pytest
 
 from sslmd.config.load import load
 from sslmd.config.model import Argv
+from sslmd.core.challenges import Patience
 from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.jobs import PublishChallenges
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.dns.challenges import Challenges, Patience
+from sslmd.daemon.challenges import ChallengeZones
+from sslmd.dns.challenges import Challenges
 from sslmd.dns.include import CHALLENGE_FILES
 from sslmd.dns.means import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace
 from sslmd.store.layout import challenge_file
 from tests.stand.responder import Responder, Zone
+from tests.stand.world import START
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 ZONE = ZoneName("example.com")
@@ -43,6 +48,49 @@ def record(name: str, value: str = "v", zone: ZoneName = ZONE) -> TxtRecord:
 
 # Nothing here waits for a clock or a thread.
 pytestmark = pytest.mark.virtual_time
+
+
+class SmallLoop:
+    """What the daemon's loop does for the zones; its timers know no virtual time."""
+
+    def __init__(self, challenges: Challenges) -> None:
+        self._zones = ChallengeZones(challenges, lambda: START)
+        self._running: dict[ZoneName, asyncio.Task[None]] = {}
+        self._wakes: dict[ZoneName, asyncio.Handle] = {}
+        self._stopped = False
+
+    def touch(self, zone: ZoneName) -> None:
+        asyncio.get_running_loop().call_soon(self._turn, zone)
+
+    def _turn(self, zone: ZoneName) -> None:
+        if self._stopped:
+            return
+        due = self._zones.step(zone)
+        if due.wakes is not None and zone in self._wakes:
+            self._wakes.pop(zone).cancel()
+        for _, when in due.wakes or ():
+            assert when is not None
+            left = (when - START).total_seconds()
+            self._wakes[zone] = asyncio.get_running_loop().call_later(left, self._turn, zone)
+        for job in due.jobs if zone not in self._running else ():
+            assert isinstance(job, PublishChallenges)
+            self._running[zone] = asyncio.ensure_future(self._do(job))
+
+    async def _do(self, job: PublishChallenges) -> None:
+        try:
+            await self._zones.do(job)
+        finally:
+            del self._running[job.zone]
+            for zone in self._zones.after(job):
+                self.touch(zone)
+
+    async def stop(self) -> None:
+        self._stopped = True
+        for timer in self._wakes.values():
+            timer.cancel()
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
 
 
 class World:
@@ -94,11 +142,14 @@ class World:
                 self.means,
                 lambda event, text: self.told.append(f"{event}: {text}"),
                 lambda text, err: self.told.append(f"bug: {text}"),
+                lambda zone: loop.touch(zone),
                 self.patience,
             )
+            loop = SmallLoop(challenges)
             try:
                 yield challenges
             finally:
+                await loop.stop()
                 await challenges.stop()
 
     def _answer(self, query, tcp):  # type: ignore[no-untyped-def]
@@ -106,8 +157,8 @@ class World:
         zone = next(zone for zone in self.served if name.endswith(zone.text))
         return self.served[zone](query, tcp)
 
-    async def _thread(self, call: Callable[[], T]) -> T:
-        return call()
+    async def _thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return func(*args, **kwargs)
 
     async def _run(self, argv: Argv) -> None:
         self.calls.append(argv)

@@ -56,7 +56,7 @@ async def test_the_first_that_answers_with_authority() -> None:
     text = str(caught.value)
     assert text.startswith("zone example.com: no name server answers for example.com MX: ")
     assert f"{servers[0]} answers SERVFAIL" in text
-    assert f"{servers[1]} is not authoritative for it" in text
+    assert f"{servers[1]} is not authoritative for example.com" in text
 
 
 async def test_nobody_to_ask() -> None:

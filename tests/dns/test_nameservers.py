@@ -135,10 +135,32 @@ async def test_the_primary_by_name() -> None:
     primary = DnsPrimary(ZONE, Endpoint("ns2.example.net", 5353))
     async with Responder(world(), "") as resolver:
         known = Resolver([resolver.server])
-        assert await primary_server(primary, known) == NameServer(
+        assert await primary_server(ZONE, primary, known) == NameServer(
             "192.0.2.2", 5353, "ns2.example.net"
         )
-        assert await primary_server(DnsPrimary(ZONE, Endpoint("none.example")), known) is None
+        assert await primary_server(ZONE, DnsPrimary(ZONE, Endpoint("none.example")), known) is None
+
+
+async def test_of_a_primary_all_addresses_are_asked_until_one_answers() -> None:
+    """It listens on one of them alone, as on one of the two of localhost."""
+    async with Responder(zone()) as primary:
+        told = world()
+        told.add("ns2.example.net", "A", "127.0.0.3", primary.server.address, "127.0.0.4")
+        async with Responder(told, "") as resolver:
+            known = Resolver([resolver.server])
+            named = DnsPrimary(ZONE, Endpoint("ns2.example.net", primary.server.port))
+            found = await primary_server(ZONE, named, known)
+            assert found == NameServer(
+                primary.server.address, primary.server.port, "ns2.example.net"
+            )
+        # Where none of them answers, it is the first.
+        nobody = Zone()
+        nobody.authoritative = False
+        nobody.add("ns2.example.net", "A", "127.0.0.3", "127.0.0.4")
+        async with Responder(nobody, "") as resolver:
+            found = await primary_server(ZONE, named, Resolver([resolver.server]))
+            assert found is not None
+            assert found.address == "127.0.0.3"
 
 
 # --- where a name leads ---

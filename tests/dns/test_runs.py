@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pytest
 
@@ -18,6 +18,7 @@ from sslmd.core.names import ZoneName
 from sslmd.dns.command import Change
 from sslmd.dns.runs import Pace, Runs
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 ZONES = [ZoneName(f"z{number}.example") for number in range(1, 9)]
@@ -53,8 +54,8 @@ class World:
         (self.top / "conf.d/ssl-mgr.conf").write_text(f"[dns]\n{dns}\n")
         return self.top / "conf.d"
 
-    async def _thread(self, call: Callable[[], T]) -> T:
-        return call()
+    async def _thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return func(*args, **kwargs)
 
     async def _run(self, argv: Argv) -> None:
         self.calls.append(argv)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import dns.message
 import dns.name
@@ -41,6 +41,7 @@ from sslmd.dns.zone_files import write_files
 from sslmd.store.layout import Tree, tlsa_file
 from tests.stand.responder import Answer, Responder
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 ZONE = ZoneName("example.com")
@@ -102,8 +103,8 @@ class World:
         )
         self.config = load(self.top / "conf.d")
 
-    async def _thread(self, call: Callable[[], T]) -> T:
-        return call()
+    async def _thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return func(*args, **kwargs)
 
     async def _run(self, argv: Argv) -> None:
         self.running += 1

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pytest
 from cryptography import x509
@@ -33,6 +33,7 @@ from sslmd.dns.tlsa_publish import differs, publish
 from tests.dns.test_with_bind import Validator, anchor_of
 from tests.stand import bind
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
@@ -87,8 +88,8 @@ class Publisher:
     async def _run(self, argv: Argv) -> None:
         await asyncio.to_thread(subprocess.run, argv, check=True, capture_output=True, timeout=30)
 
-    async def _thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.to_thread(call)
+    async def _thread(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(func, *args, **kwargs)
 
     async def publish(self, content: Content) -> None:
         result = await publish(self.means, ZONE, content)

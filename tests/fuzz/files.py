@@ -21,9 +21,8 @@ from sslmd.pki.describe import describe
 from sslmd.pki.inspect import repairs, set_facts
 from sslmd.pki.judge import Terms, find_path, judge
 from sslmd.pki.keys import load_public
-from sslmd.pki.parsed import parse_all
+from sslmd.pki.parsed import Use, parse_all
 from sslmd.pki.pem import MALFORMED, key_der, whole_blocks
-from sslmd.pki.profile import Use
 from sslmd.pki.tlsa import material_of
 from sslmd.servers.probe import described
 from sslmd.store import state

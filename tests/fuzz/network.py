@@ -21,6 +21,7 @@ from sslmd.acme.refusals import retry_at
 from sslmd.config.model import ProbeWord
 from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.words.sentence import say
 from sslmd.dns import answers
 from sslmd.dns.caa import Property, forbidden, names_account
 from sslmd.dns.received import Query, TooMuchError
@@ -90,7 +91,7 @@ def _answer(data: bytes) -> Iterable[str]:
     try:
         message = query.read_at_once(data)
     except TooMuchError as err:
-        return [str(err)]
+        return [say(err.why)]
     except dns.exception.DNSException:
         return []  # its words are told nobody
     if message is None:
@@ -135,8 +136,8 @@ def _caa(data: bytes) -> Iterable[str]:
         return records
 
     name = DomainName.parse("*.www.example.com")
-    yield _run(forbidden(name, ["ca.test"], "dns-01", f"{URL}/acct/1", lookup))
-    yield _run(forbidden(name, [], "http-01", "", lookup))
+    yield say(_run(forbidden(name, ["ca.test"], "dns-01", f"{URL}/acct/1", lookup)))
+    yield say(_run(forbidden(name, [], "http-01", "", lookup)))
     _run(names_account(name, ["ca.test"], lookup))
 
 
@@ -157,7 +158,7 @@ def _halves(data: bytes) -> tuple[str, str]:
 def _certbot(data: bytes) -> Iterable[str]:
     problem = read_problem(1, *_halves(data), NOW, URL)
     error = to_error(problem, NOW)
-    return [problem.text, str(error), *(reason for _, reason in problem.failed)]
+    return [problem.text, str(error), *problem.failed]
 
 
 def _certbot_logs() -> list[bytes]:

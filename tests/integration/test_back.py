@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import socket
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
+from sslmd.wire.messages import ErrorCode
 from tests.stand.dane_site import ARG, CERT, clean, dane_world
-from tests.stand.site import Site, reasons_of, verify
+from tests.stand.site import Site, codes_in, reasons_of, verify
 
 WEB = "example.com/web-ec"
 ROOT_CA = "ca/my-root"
@@ -35,11 +34,22 @@ def serial_in(folder: Path) -> str:
     return f"{found.serial_number:x}"
 
 
-def refused(site: Site, *words: str) -> str:
+def back(site: Site, *certs: str, force: bool = False) -> list[dict[str, Any]]:
+    return site.ask("roll", certs=certs, back=True, force=force, wait=True)
+
+
+def events(said: list[dict[str, Any]]) -> list[str]:
+    return [one["params"]["event"] for one in said if one.get("method") == "progress"]
+
+
+def refused(site: Site, *certs: str) -> dict[str, dict[str, Any]]:
+    """Return why, by its codes; nothing has changed."""
     before = site.status()
-    done = site.ctl("roll", "--back", *words, status=1)
+    answer = back(site, *certs)[-1]
+    assert answer["error"]["code"] == ErrorCode.REFUSED
+    assert site.ctl("roll", "--back", *certs, status=1).stderr
     assert site.status() == before
-    return done.stderr
+    return codes_in(answer)
 
 
 def test_back_and_forth(site: Site) -> None:
@@ -50,9 +60,9 @@ def test_back_and_forth(site: Site) -> None:
     renew_at = site.status(WEB)[WEB]["renew_at"]
 
     for want, other in ((old, new), (new, old)):
-        done = site.ctl("roll", "--back", "example.com:web-ec")
-        assert done.stdout == f"{WEB}: done: rolled and deployed\n"
-        assert "is on deck again: going back to set" in done.stderr
+        said = back(site, "example.com:web-ec")
+        assert "rolled-and-deployed" in codes_in(said[-1])
+        assert "put-back" in events(said)
         found = site.status(WEB)[WEB]
         assert (found["curr"]["serial"], found["next"]) == (want, None)
         assert found["phase"] == "settled"
@@ -76,9 +86,9 @@ def test_back_and_forth(site: Site) -> None:
 def test_what_is_refused_changes_nothing(site: Site) -> None:
     site.start()
     site.wait_settled()
-    assert "has no set before the one in use" in refused(site, WEB)
+    assert "no-prev" in refused(site, WEB)
     assert "name the certificates" in site.ctl("roll", "--back", status=2).stderr
-    assert call(site, {"back": True})["error"]["code"] == -32602
+    assert site.ask("roll", back=True)[-1]["error"]["code"] == ErrorCode.INVALID_PARAMS
 
     next_generation(site)
     prev = site.live(WEB).parent / "prev"
@@ -86,14 +96,14 @@ def test_what_is_refused_changes_nothing(site: Site) -> None:
     other = site.live("ca/my-root") / "cert.pem"
     (prev / "chain.pem").write_bytes(other.read_bytes())
     told = refused(site, WEB)
-    assert "cannot be used: chain.pem" in told
-    assert "sslmctl force-renew example.com:web-ec" in told
+    assert told["unusable"]["problem"].startswith("chain.pem: ")
+    assert told["cannot-go-back"]["arg"] == "example.com:web-ec"
     (prev / "chain.pem").write_bytes(good)
     # All or none of them.
-    assert "has no set before" in refused(site, WEB, "example.com:mail-ec")
+    assert refused(site, WEB, "example.com:mail-ec")["no-prev"]["cert"] == "example.com/mail-ec"
     key = prev / "privkey.pem"
     moved = key.rename(prev / "elsewhere")
-    assert "no privkey.pem" in refused(site, WEB)
+    assert refused(site, WEB)["unusable"]["problem"] == "no privkey.pem"
     moved.rename(key)
     site.ctl("roll", "--back", WEB)
 
@@ -103,7 +113,7 @@ def test_a_renewal_that_was_asked_for_goes_first_or_is_cancelled(site: Site) -> 
     key = site.live("ca/my-int") / "privkey.pem"
     away = key.rename(site.top / "away.pem")
     site.ctl("force-renew", WEB, status=1)
-    assert "is being renewed as an admin asked" in refused(site, WEB)
+    assert refused(site, WEB)["asked-before"]["what"] == "renew"
     away.rename(key)
     assert site.status(WEB)[WEB]["curr"]["serial"] == new
     site.ctl("cancel", WEB)
@@ -114,25 +124,12 @@ def test_a_renewal_that_was_asked_for_goes_first_or_is_cancelled(site: Site) -> 
     assert not (site.live(WEB).parent / "next").exists()
 
 
-def call(site: Site, params: dict[str, Any]) -> dict[str, Any]:
-    with socket.socket(socket.AF_UNIX) as one:
-        one.settimeout(60)
-        one.connect(str(site.socket))
-        request = {"jsonrpc": "2.0", "id": 1, "method": "roll", "params": params}
-        one.sendall(json.dumps(request).encode() + b"\n")
-        for line in one.makefile("rb"):
-            answer: dict[str, Any] = json.loads(line)
-            if answer.get("id") == 1:
-                return answer
-    raise AssertionError("no answer")
-
-
 def test_a_next_on_deck_makes_room_and_is_told(site: Site) -> None:
     old, _ = rolled_forward(site)
     site.ctl("force-renew", WEB)
     on_deck = site.status(WEB)[WEB]["next"]["set"]
     done = site.ctl("roll", "--back", WEB)
-    assert f"set {on_deck} is taken off the deck" in done.stderr
+    assert on_deck in done.stderr
     found = site.status(WEB)[WEB]
     assert (found["curr"]["serial"], found["next"]) == (old, None)
     assert (site.live(WEB).parent / "db" / on_deck / "cert.pem").exists()
@@ -153,8 +150,8 @@ def test_the_service_file_asks_for_something_else(site: Site) -> None:
     assert "more.example.com" in newer["names"]
 
     done = site.ctl("roll", "--back", WEB)
-    assert "renewed as soon as it is in use again" in done.stderr
-    assert "asks for other names: +more.example.com" in done.stderr
+    assert "renewed" in done.stderr
+    assert "+more.example.com" in done.stderr
     found = site.wait_on_deck(WEB)[WEB]
     assert found["curr"]["serial"] not in (old, newer["serial"])
     assert "more.example.com" not in found["curr"]["names"]
@@ -170,15 +167,13 @@ def test_a_server_that_does_not_take_the_newer_set(site: Site) -> None:
     main.write_text(good.replace("restart_cmd = ", "restart_cmd = 'false' # "))
     site.ctl("reload")
     site.ctl("force-renew", WEB)
-    assert (
-        "the restart failed: false exited with 1"
-        in site.ctl("roll", "--force", WEB, status=1).stdout
-    )
+    answer = site.ask("roll", certs=[WEB], force=True, wait=True)[-1]
+    assert answer["result"]["certs"][0]["outcome"] == "failed"
+    assert "false exited with 1" in codes_in(answer)["restart-failed"]["error"]
     assert site.status(WEB)[WEB]["phase"] == "rolled"
     main.write_text(good)
     site.ctl("reload")
-    done = site.ctl("roll", "--back", WEB)
-    assert done.stdout == f"{WEB}: done: rolled and deployed\n"
+    assert "rolled-and-deployed" in codes_in(back(site, WEB))
     assert site.status(WEB)[WEB]["curr"]["serial"] != old
 
 
@@ -225,7 +220,7 @@ def test_no_sender_notices(tmp_path: Path) -> None:
         for key in (first, second, first):
             before = site.cert()["curr"]["serial"]
             done = site.ctl("roll", "--back", ARG, status=None)  # done, or it waits for its records
-            assert "is on deck again" in done.stderr
+            assert "on deck" in done.stderr
             world.wait_rolled(before)
             assert world.served() == key
             assert world.wait_shown(1) == {key}
@@ -250,8 +245,8 @@ def test_a_key_whose_records_are_still_there_is_not_waited_for(tmp_path: Path) -
         site.wait_line("the restart failed: ")
         assert world.served() == first
 
-        done = site.ctl("roll", "--back", ARG)
-        assert f"{CERT}: done: rolled and deployed" in done.stdout, done.stdout + done.stderr
+        (outcome,) = back(site, ARG)[-1]["result"]["certs"]
+        assert (outcome["cert"], outcome["reason_code"]) == (CERT, "rolled-and-deployed")
         assert site.cert()["curr"]["serial"] == before
         assert world.served() == first
         assert world.wait_shown(1) == {first}
@@ -272,22 +267,23 @@ def test_it_waits_for_its_records_over_a_crash_and_can_be_called_off(tmp_path: P
         site.ctl("reload")
         site.wait_settled()
 
-        done = site.ctl("roll", "--back", ARG, status=5)
-        told = done.stdout + done.stderr
-        assert f"{CERT}: waiting: going back to set" in told, told
+        (outcome,) = back(site, ARG)[-1]["result"]["certs"]
+        assert (outcome["cert"], outcome["outcome"]) == (CERT, "waiting")
+        assert codes_in(outcome)["dns-waits"]["back"]
         world.wait_shown(2)
         assert world.served() == second
         site.kill()
         site.start()
         waiting = site.wait_cert(lambda one: one["next"] and "seen" in reasons_of(one), "the wait")
         assert waiting["curr"]["serial"] == before
-        assert "is going back to set" in site.ctl("force-renew", ARG, status=1).stderr
+        again = site.ask("renew", certs=[ARG], force=True, wait=True)[-1]
+        assert "going-back" in codes_in(again["error"])
+        site.ctl("force-renew", ARG, status=1)
         early = site.ctl("roll", ARG, status=1).stderr
         assert "rolls by itself" in early or "its TLSA records" in early
 
-        told = site.ctl("cancel", ARG).stdout
-        assert "the request to go back to set" in told
-        site.wait_line("is no longer on deck")
+        assert "go back" in site.ctl("cancel", ARG).stdout
+        site.wait_line("no longer on deck")
         site.wait_settled()
         assert site.cert()["next"] is None
         assert world.wait_shown(1) == {second}
@@ -295,6 +291,6 @@ def test_it_waits_for_its_records_over_a_crash_and_can_be_called_off(tmp_path: P
         # By force it says what it breaks; that prober has an end before.
         clean(probes)
         done = site.ctl("roll", "--back", "--force", ARG)
-        assert "clients that check DANE may refuse" in done.stderr
+        assert "refuse" in done.stderr
         world.wait_rolled(before)
         assert world.served() == first

@@ -198,7 +198,7 @@ def test_a_lost_key_is_replaced_only_in_so_many_words(site: OldSite) -> None:
     assert "needs --force" in site.ctl("renew", "--new-key", arg, status=2).stderr
     assert "for CAs that you name" in site.ctl("renew", "--force", "--new-key", status=2).stderr
     both = site.ctl("renew", "--force", "--new-key", "--reuse", arg, status=2)
-    assert "contraries" in both.stderr
+    assert "exclude each other" in both.stderr
     leaf = site.ctl("renew", "--force", "--new-key", "example.com:web-ec", status=1)
     assert "is not a CA" in leaf.stderr
 

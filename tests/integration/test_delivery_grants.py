@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 
 from tests.stand.delivery_site import (
     ZONE,
-    DeliverySite,
     DeliveryWorld,
     Table,
     delivery_world,
@@ -185,7 +183,7 @@ def test_plan_lists_every_copy_and_command_before_it_happens(world: DeliveryWorl
     site.ctl("force-renew", f"{ZONE}:web")
 
     def planned() -> list[dict[str, str]]:
-        jobs = json.loads(raw(site, "plan"))["jobs"]
+        jobs = site.ask("plan")[-1]["result"]["jobs"]
         return [row for row in jobs if row["cert"] == f"{ZONE}/web"]
 
     # What is on deck goes to production first.
@@ -208,17 +206,6 @@ def test_plan_lists_every_copy_and_command_before_it_happens(world: DeliveryWorl
     assert waits["state"] == "waiting"
     assert waits["at"]
     assert "Connection refused" in waits["reason"]
-
-
-def raw(site: DeliverySite, method: str) -> str:
-    """Return what the daemon answers to a method without parameters."""
-    with socket.socket(socket.AF_UNIX) as client, client.makefile("rw") as lines:
-        client.connect(str(site.socket))
-        lines.readline()
-        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {}}
-        lines.write(json.dumps(request) + "\n")
-        lines.flush()
-        return json.dumps(json.loads(lines.readline())["result"])
 
 
 def test_a_machine_with_two_logins_is_one_machine(world: DeliveryWorld) -> None:

@@ -61,7 +61,7 @@ class OldSite(Site):
             if self.answers:
                 wait_until(lambda zone=zone: "name server" in self.dane(zone), f"a look at {zone}")  # type: ignore[misc]
             else:
-                self.wait_line(f"zone {zone}: ", 2)
+                self.wait_line(f"zone {zone}: its primary", 1)
 
     def dane(self, zone: str) -> str:
         return self.ctl("dane", "--now", f"{zone}:ALL", status=None).stdout

@@ -20,14 +20,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pytest
 
 from sslmd.daemon.api.limits import CONNECTIONS_OF_ONE
 from tests.bench.prepare import prepare
 from tests.bench.site import write_site
-from tests.stand.site import PATIENCE, Site
+from tests.stand.site import PATIENCE, Site, ask
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
@@ -115,18 +115,6 @@ def greeting(site: Site) -> float:
     return time.monotonic() - began
 
 
-def ask(line: socket.socket, method: str, **params: object) -> dict[str, Any]:
-    """Ask on a greeted connection; return the answer."""
-    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    with line.makefile("rwb") as stream:
-        stream.write(json.dumps(request).encode() + b"\n")
-        stream.flush()
-        while True:
-            answer: dict[str, Any] = json.loads(stream.readline())
-            if answer.get("id") == 1:
-                return answer
-
-
 def memory(site: Site) -> int:
     """Return the resident bytes of the daemon."""
     assert site.process is not None
@@ -177,7 +165,7 @@ def test_root_is_not_held_up_by_two_hundred_readers(large: Site, what: str) -> N
         began = time.monotonic()
         with connect(large) as line:
             line.recv(1000)
-            assert ask(line, "show", cert="g0.example:s00")["result"]["sets"]
+            assert ask(line, "show", cert="g0.example:s00")[-1]["result"]["sets"]
         assert time.monotonic() - began < SOON
 
 
@@ -222,18 +210,18 @@ def test_followers_that_hang_up_are_let_go(large: Site) -> None:
 def test_more_names_than_there_are_certificates_are_refused(large: Site) -> None:
     with connect(large) as line:
         line.recv(1000)
-        answer = ask(line, "status", certs=["g0.example:s00"] * (SERVICES + 10))
+        answer = ask(line, "status", certs=["g0.example:s00"] * (SERVICES + 10))[-1]
         assert "names are more than" in answer["error"]["message"]
         began = time.monotonic()
         words = [f"g{one // 100}.example:ALL" for one in range(SERVICES)]
-        assert len(ask(line, "status", certs=words)["result"]["certs"]) == SERVICES
+        assert len(ask(line, "status", certs=words)[-1]["result"]["certs"]) == SERVICES
         assert time.monotonic() - began < SOON
 
 
 def test_a_status_that_nothing_changed_in_is_the_same_for_everybody(large: Site) -> None:
     with connect(large) as line:
         line.recv(1000)
-        first, second = (ask(line, "status")["result"] for _ in range(2))
+        first, second = (ask(line, "status")[-1]["result"] for _ in range(2))
     assert first == second
     assert len(first["certs"]) == SERVICES + 2
 

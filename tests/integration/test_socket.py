@@ -16,7 +16,7 @@ import pytest
 
 from tests.stand.attacker import let_in
 from tests.stand.server import ROOT
-from tests.stand.site import PATIENCE, Site
+from tests.stand.site import PATIENCE, Site, ask
 
 WEB = "example.com/web-ec"
 
@@ -41,18 +41,6 @@ def _read(client: socket.socket) -> bytes:
         return client.recv(1 << 16)
     except ConnectionResetError:
         return b""
-
-
-def ask(client: socket.socket, method: str, **params: object) -> dict[str, Any]:
-    """Ask one thing on a greeted connection."""
-    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    stream = client.makefile("rwb")
-    stream.write(json.dumps(request).encode() + b"\n")
-    stream.flush()
-    while True:
-        answer: dict[str, Any] = json.loads(stream.readline())
-        if answer.get("id") == 1:
-            return answer
 
 
 GARBAGE = [
@@ -220,12 +208,12 @@ def test_a_request_is_answered_while_keys_are_made(site: Site) -> None:
         service.write_text(service.read_text().replace("rsa_bits = 2048", "rsa_bits = 4096"))
     site.start()
     site.wait_settled()
-    site.ctl("force-renew", "--no-wait", "example.com:web-rsa")
     answers = 0
     with connect(site) as client:
         client.makefile("rb").readline()
+        ask(client, "renew", certs=["example.com:web-rsa"], force=True, wait=False)
         while True:
-            one = ask(client, "status", certs=["example.com:web-rsa"])["result"]["certs"][0]
+            one = ask(client, "status", certs=["example.com:web-rsa"])[-1]["result"]["certs"][0]
             answers += 1
             if one["next"] is not None:
                 break

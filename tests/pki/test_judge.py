@@ -17,8 +17,7 @@ from cryptography.x509.oid import NameOID
 from sslmd.core.errors import Permanent
 from sslmd.pki.judge import CONSTRAINTS, MAX_LENGTH, RULES, Terms, find_path, judge
 from sslmd.pki.name_constraints import SMTP_UTF8_MAILBOX
-from sslmd.pki.parsed import Parsed, parse
-from sslmd.pki.profile import Use
+from sslmd.pki.parsed import Parsed, Use, parse
 from tests.stand.odd_certs import (
     AKI,
     BC,

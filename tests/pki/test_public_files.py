@@ -26,9 +26,8 @@ import pytest
 from sslmd.core.errors import Permanent
 from sslmd.offline import sslm_info, sslm_verify
 from sslmd.pki.judge import Terms, find_path
-from sslmd.pki.parsed import Parsed, parse
+from sslmd.pki.parsed import Parsed, Use, parse
 from sslmd.pki.pem import MAX_BYTES
-from sslmd.pki.profile import Use
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::cryptography.utils.CryptographyDeprecationWarning", "ignore::UserWarning"

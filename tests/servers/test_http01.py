@@ -9,7 +9,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pytest
 
@@ -19,6 +19,7 @@ from sslmd.servers.http01 import put, remove
 from tests.stand import sshd
 from tests.stand.sshd import Sshd
 
+P = ParamSpec("P")
 T = TypeVar("T")
 APEX = "example.com"
 THUMB = "x" * 42 + "_"
@@ -33,8 +34,8 @@ def contents_of(*tokens: str) -> dict[str, str]:
     return {token: content_of(token) for token in tokens}
 
 
-async def in_thread(func: Callable[[], T]) -> T:
-    return await asyncio.to_thread(func)
+async def in_thread(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.to_thread(func, *args, **kwargs)
 
 
 def folder_of(server_dir: Path) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pytest
 from cryptography import x509
@@ -27,6 +27,7 @@ from tests.stand.nginx import Nginx
 from tests.stand.openssl import group
 from tests.stand.server import free_port
 
+P = ParamSpec("P")
 T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
 HOST = "www.example.com"
@@ -585,8 +586,8 @@ async def test_odd_names_of_hosts() -> None:
 # --- a real web server ----------------------------------------------------------------------
 
 
-async def in_thread(func: Callable[[], T]) -> T:
-    return await asyncio.to_thread(func)
+async def in_thread(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.to_thread(func, *args, **kwargs)
 
 
 async def test_nginx_shows_what_is_put(tmp_path: Path) -> None:

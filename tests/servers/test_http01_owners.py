@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pytest
 
@@ -24,6 +24,7 @@ from tests.stand.attacker import NOBODY, let_by_acl
 from tests.stand.far_shell import applets
 from tests.stand.sshd import Sshd
 
+P = ParamSpec("P")
 T = TypeVar("T")
 APEX = "example.com"
 OWNER = 54321
@@ -35,8 +36,8 @@ HERE, FAR = "localhost", "far.example.net"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as others")
 
 
-async def in_thread(func: Callable[[], T]) -> T:
-    return await asyncio.to_thread(func)
+async def in_thread(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.to_thread(func, *args, **kwargs)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 
@@ -23,6 +23,7 @@ from sslmd.servers.ssh_line import Connection, ssh_line
 from tests.stand import sshd
 from tests.stand.sshd import Sshd
 
+P = ParamSpec("P")
 T = TypeVar("T")
 HOST = "far.example.net"
 PACKAGE = Path(sslmd.__file__).parent
@@ -132,8 +133,8 @@ LENDING = """\
 """
 
 
-async def in_thread(func: Callable[[], T]) -> T:
-    return await asyncio.to_thread(func)
+async def in_thread(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.to_thread(func, *args, **kwargs)
 
 
 class Lending:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,10 +92,16 @@ def test_a_drop_in_clears_and_widens(tmp_path: Path) -> None:
 # --- what a site needs ------------------------------------------------------------------
 
 
-def test_folders_elsewhere(tmp_path: Path) -> None:
-    top = tmp_path / "ssl-mgr"
+@pytest.fixture
+def in_tmp() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)
+
+
+def test_folders_elsewhere(in_tmp: Path) -> None:
+    top = in_tmp / "ssl-mgr"
     config = site(
-        tmp_path,
+        in_tmp,
         (f"logdir = '{top}/logs'", "logdir = '/var/log/certs here'"),
         (f"{top}/zones/acme", "/srv/zones/acme"),
         (f"'{top}/zones/tlsa', ", "'/srv/zones/tlsa', "),

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +51,21 @@ def run_forked(
             return CompletedProcess(words, status, out.read().decode(), err.read().decode())
 
 
+def become(files: Sequence[int], words: Sequence[str], env: Mapping[str, str] | None) -> None:
+    """In a child: have these files as the first three, words in `sys.argv`, an environment."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    sys.stdin, sys.stdout, sys.stderr = (
+        os.fdopen(number, mode, buffering, encoding="utf-8", closefd=False)
+        for number, (mode, buffering) in enumerate((("r", -1), ("w", -1), ("w", 1)))
+    )
+    if env is not None:
+        os.environ.clear()
+        os.environ.update(env)
+        time.tzset()
+    sys.argv = list(words)
+
+
 def _child(
     main: Callable[[], object],
     words: list[str],
@@ -58,17 +74,8 @@ def _child(
 ) -> int:
     status: object = 1
     try:
-        for number, file in enumerate(files):
-            os.dup2(file, number)
-        sys.stdin, sys.stdout, sys.stderr = (
-            os.fdopen(number, mode, encoding="utf-8", closefd=False)
-            for number, mode in enumerate("rww")
-        )
-        if env is not None:
-            os.environ.clear()
-            os.environ.update(env)
+        become(files, words, env)
         warnings.resetwarnings()
-        sys.argv = words
         status = main() or 0
     except SystemExit as end:  # of argparse
         status = end.code or 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from sslmd.console.client import DaemonClient
 from sslmd.console.program import CtlError
 from sslmd.wire.messages import Method
 from tests.stand.server import ROOT
+from tests.stand.starter import Started, run_client, start_daemon
 
 EXAMPLE = ROOT / "conf.d-example"
 
@@ -49,18 +52,34 @@ def first_tables(settings: Mapping[str, str], groups: Iterable[str]) -> str:
 
 def reasons_of(cert: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return every reason that a certificate's status gives, as its code and facts."""
+    return codes_in({name: cert[name] for name in ("reason_code", "reason_facts")})
+
+
+def codes_in(document: object) -> dict[str, dict[str, Any]]:
+    """Return every code of a document of the socket, or of messages, with its facts."""
     found: dict[str, dict[str, Any]] = {}
-
-    def take(code: str, facts: Mapping[str, Any]) -> None:
-        found.setdefault(code, {}).update(facts)
-        for fact in facts.values():
-            for one in fact if isinstance(fact, list) else [fact]:
-                if isinstance(one, dict):
-                    take(one["code"], one["facts"])
-
-    if cert["reason_code"] is not None:
-        take(cert["reason_code"], cert["reason_facts"])
+    for one in document if isinstance(document, list) else [document]:
+        if not isinstance(one, dict):
+            continue
+        for key, value in one.items():
+            if key.endswith("code") and isinstance(value, str):
+                found.setdefault(value, {}).update(one.get(f"{key[:-4]}facts") or {})
+        for value in one.values():
+            for code, facts in codes_in(value).items():
+                found.setdefault(code, {}).update(facts)
     return found
+
+
+def ask(line: socket.socket, method: str, **params: object) -> list[dict[str, Any]]:
+    """Ask on a greeted connection; return all that is said, last the answer."""
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    said: list[dict[str, Any]] = []
+    with line.makefile("rwb") as stream:
+        stream.write(json.dumps(request).encode() + b"\n")
+        stream.flush()
+        while not said or said[-1].get("id") != 1:
+            said.append(json.loads(stream.readline()))
+    return said
 
 
 class Site:
@@ -72,7 +91,7 @@ class Site:
         self.socket = top / "sock"
         if example is not None:
             shutil.copytree(example, self.conf)
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | Started | None = None
         self.lines: list[str] = []
         self._grew = threading.Condition()
         self._reader: threading.Thread | None = None
@@ -88,24 +107,21 @@ class Site:
     ) -> Self:
         """Start the daemon; wait until it is ready unless told otherwise."""
         self.lines = []
-        command = [
-            *wrapper,
-            sys.executable,
-            "-m",
-            "sslmd.daemon.main",
-            "--conf-dir",
-            str(self.conf),
-        ]
-        self.process = subprocess.Popen(
-            [*command, "--socket", str(self.socket), *options],
-            cwd=ROOT,
-            env={**os.environ, **(env or {})},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        words = ["--conf-dir", str(self.conf), "--socket", str(self.socket), *options]
+        around = {**os.environ, **(env or {})}
+        if wrapper or any(name.startswith(("LD_", "PYTHON")) for name in env or ()):
+            self.process = subprocess.Popen(
+                [*wrapper, sys.executable, "-m", "sslmd.daemon.main", *words],
+                cwd=ROOT,
+                env=around,
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
+        else:
+            self.process = start_daemon(words, around)
         assert self.process.stderr is not None
         self._reader = threading.Thread(target=self._read, args=(self.process.stderr,))
         self._reader.start()
@@ -221,17 +237,17 @@ class Site:
 
     def ctl(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run sslmctl; check its exit status unless told None."""
-        done = subprocess.run(
-            [sys.executable, "-m", "sslmd.ctl.main", "--socket", str(self.socket), *words],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        done = run_client(["--socket", str(self.socket), *words], PATIENCE)
         if status is not None:
             assert done.returncode == status, f"{words}: {done.stdout}{done.stderr}"
         return done
+
+    def ask(self, method: str, **params: object) -> list[dict[str, Any]]:
+        """Ask as `sslmctl` asks; return all that is said, last the answer (`codes_in`)."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(PATIENCE)
+            line.connect(str(self.socket))
+            return ask(line, method, **params)
 
     def status(self, *certs: str) -> dict[str, dict[str, Any]]:
         """Return `status --json` by certificate."""

@@ -69,15 +69,11 @@ class NotesRead:
 
 
 @dataclass(frozen=True, slots=True)
-class MxDoubted:
-    """Its MX hosts are to be looked up anew."""
-
-
-@dataclass(frozen=True, slots=True)
 class GivingBegun:
-    """DNS is about to be given what it should serve."""
+    """DNS is about to be given what it should serve; `anew`: MX hosts are looked up first."""
 
     at: float
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +175,6 @@ ZoneEvent = (
     CertsOfZone
     | ZoneReloaded
     | NotesRead
-    | MxDoubted
     | GivingBegun
     | WasGiven
     | NotGiven
@@ -205,14 +200,14 @@ def advance_zone(zone: KnownZone | None, event: ZoneEvent) -> KnownZone:
             return replace(zone, again=zone.again or zone.given is not None, retry_at=0.0)
         case NotesRead():
             return replace(zone, notes=event.notes)
-        case MxDoubted():
-            return replace(zone, notes=zone.notes and replace(zone.notes, mx_at=None))
         case GivingBegun(at=at):
+            notes = zone.notes
+            if notes is not None and event.anew:
+                notes = replace(notes, mx_at=None)
             # What was due by now is done with it.
             mx_at = zone.mx_at if at < zone.mx_at else at + DAY
-            return replace(
-                zone, mx_at=mx_at, places_at=zone.places_at if at < zone.places_at else 0.0
-            )
+            places_at = zone.places_at if at < zone.places_at else 0.0
+            return replace(zone, notes=notes, mx_at=mx_at, places_at=places_at)
         case WasGiven():
             return _given(zone, event)
         case NotGiven(at=at):

@@ -10,7 +10,7 @@ from sslmd.core.dane.content import Given, unsigned_text
 from sslmd.core.dane.look import answer_of, short
 from sslmd.core.dane.places import Elsewhere, Fate, fits, records_for
 from sslmd.core.dane.sighting import surplus
-from sslmd.core.dane.tlsa import Share, TlsaHosts, owned
+from sslmd.core.dane.tlsa import TlsaHosts, owned
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName, SetName
 from sslmd.core.plain import clock
@@ -110,120 +110,100 @@ def findings_of(
     if zone.unsigned:
         found.append(Finding("DNSSEC", unsigned_text(zone.name), warning=True))
     if zone.given is not None:
-        found += _of_places(zone, zone.given, cert, state)
-        found += _outside(zone, zone.given, cert)
+        mine = _CertInZone(zone, zone.given, cert, state)
+        found += [*mine.of_places(), *mine.outside()]
     return found
 
 
-def _of_places(zone: KnownZone, given: Given, cert: CertId, state: CertState) -> Iterator[Finding]:
-    """Tell where records are that are not at their owner, and of those that others keep."""
-    others = zone.kept_by_others(cert)
-    for owner, place in sorted(given.places_of(cert).items()):
-        match place.fate:
-            case Fate.ELSEWHERE:
-                yield _kept_elsewhere(zone, given, cert, state, owner)
-            case Fate.NOWHERE | Fate.UNKNOWN:
-                yield Finding(NOT_PUBLISHED, place.why, warning=True)
-            case _:
-                yield Finding("published", place.why)
-    for owner, first in sorted(given.ends_of(cert).items()):
-        if owner not in given.places or given.places[owner].is_written:
-            yield _at_end(zone, given, cert, state, owner, first)
-    if given.ends_problem:
-        text = "whether hosts are CNAMEs, so that records at their ends come first"
-        yield Finding("hosts", f"not seen: {text}: {given.ends_problem}", unseen=True)
-    wants = given.wants.get(cert, {})
-    unfit = any(whose == cert for whose, _ in given.unfit.values())
-    if wants and not (given.content.shares.get(cert, Share()).needed or others or unfit):
-        text = "none of its TLSA records is in DNS, so nobody checks its ports"
-        yield Finding(NOT_PUBLISHED, text, warning=True)
+@dataclass(frozen=True, slots=True)
+class _CertInZone:
+    """What is looked at for one certificate."""
 
+    zone: KnownZone
+    given: Given
+    cert: CertId
+    state: CertState
 
-def _kept_elsewhere(
-    zone: KnownZone, given: Given, cert: CertId, state: CertState, owner: DomainName
-) -> Finding:
-    place = given.places[owner]
-    seen = zone.elsewhere.get(owner)
-    if seen is not None and not (seen.records or seen.problem):
-        curr = state.curr.name if state.curr is not None else None
-        record = _record_of(given, cert, owner, place.at, curr)
-        text = f"{place.why}; there are no TLSA records there; add {record}"
-        return Finding(NOT_PUBLISHED, text, warning=True)
-    return _judged(given, cert, state, owner, place.at, place.why, seen)
+    def of_places(self) -> Iterator[Finding]:
+        """Tell where records are that are not at their owner, and of those that others keep."""
+        given, cert, elsewhere = self.given, self.cert, self.zone.elsewhere
+        curr = self.state.curr.name if self.state.curr is not None else None
+        for owner, place in sorted(given.places_of(cert).items()):
+            why = place.why
+            if place.fate is Fate.ELSEWHERE:
+                add = self._record(owner, place.at, curr)
+                text = f"{why}; there are no TLSA records there; add {add}"
+                nothing = Finding(NOT_PUBLISHED, text, warning=True)
+                yield self._judged(owner, place.at, why, elsewhere.get(owner), nothing)
+            else:
+                where = "published" if place.is_written else NOT_PUBLISHED
+                yield Finding(where, why, warning=not place.is_written)
+        for owner, first in sorted(given.ends_of(cert).items()):
+            # The records at the end of a host that is a CNAME come first.
+            if owner not in given.places or given.places[owner].is_written:
+                why = f"its host is a CNAME, so clients look at {first} first (RFC 7671 §7)"
+                text = f"{why}; there are no TLSA records there, so those here count"
+                seen = elsewhere.get(first)
+                yield self._judged(owner, first, why, seen, Finding(owner.text, text))
+        if given.ends_problem:
+            text = "whether hosts are CNAMEs, so that records at their ends come first"
+            yield Finding("hosts", f"not seen: {text}: {given.ends_problem}", unseen=True)
+        others = self.zone.kept_by_others(cert)
+        unfit = any(whose == cert for whose, _ in given.unfit.values())
+        if given.wants.get(cert) and not (self.zone.share(cert).needed or others or unfit):
+            text = "none of its TLSA records is in DNS, so nobody checks its ports"
+            yield Finding(NOT_PUBLISHED, text, warning=True)
 
+    def _record(self, owner: DomainName, at: DomainName, name: SetName | None) -> str:
+        materials, wants = self.given.materials.get(self.cert, {}), self.given.wants
+        material = materials.get(name) if name is not None else None
+        made = records_for(material, owner, wants.get(self.cert, {})) if material else []
+        return f"{at} TLSA {made[0][1]}" if made else f"a TLSA record of set {name}"
 
-def _at_end(
-    zone: KnownZone,
-    given: Given,
-    cert: CertId,
-    state: CertState,
-    owner: DomainName,
-    first: DomainName,
-) -> Finding:
-    """Tell of the records at the end of a host that is a CNAME, which come first."""
-    seen = zone.elsewhere.get(first)
-    why = f"its host is a CNAME, so clients look at {first} first (RFC 7671 §7)"
-    if seen is not None and not (seen.records or seen.problem):
-        return Finding(owner.text, f"{why}; there are no TLSA records there, so those here count")
-    return _judged(given, cert, state, owner, first, why, seen)
+    def _judged(
+        self, owner: DomainName, at: DomainName, why: str, seen: Elsewhere | None, nothing: Finding
+    ) -> Finding:
+        """Judge the records that are somewhere else, for the keys in use and on deck.
 
+        `nothing`: what is found if there are none.
+        """
+        if seen is None or seen.problem:
+            unseen = "not looked at yet" if seen is None else f"not seen: {seen.problem}"
+            return Finding(owner.text, f"{why}; {unseen}", unseen=True)
+        if not seen.records:
+            return nothing
+        missing = [
+            one.name
+            for one in (self.state.curr, self.state.next)
+            if one is not None
+            and (material := self.given.materials.get(self.cert, {}).get(one.name)) is not None
+            and fits(material, seen.records) is None
+        ]
+        curr = self.state.curr
+        if curr is not None and curr.name in missing:
+            add = self._record(owner, at, curr.name)
+            text = f"no TLSA record there is of the key in use; add {add}"
+            return Finding(owner.text, f"{why}; {text}", wrong=True)
+        text = "the TLSA records there are of the key in use"
+        if missing:
+            add = self._record(owner, at, missing[0])
+            text += f"; the roll waits until that of the next key is there: {add}"
+        return Finding(owner.text, f"{why}; {text}")
 
-def _record_of(
-    given: Given, cert: CertId, owner: DomainName, at: DomainName, name: SetName | None
-) -> str:
-    material = given.materials.get(cert, {}).get(name) if name is not None else None
-    wants = given.wants.get(cert, {})
-    made = records_for(material, owner, wants) if material is not None else []
-    return f"{at} TLSA {made[0][1]}" if made else f"a TLSA record of set {name}"
-
-
-def _judged(
-    given: Given,
-    cert: CertId,
-    state: CertState,
-    owner: DomainName,
-    at: DomainName,
-    why: str,
-    seen: Elsewhere | None,
-) -> Finding:
-    """Judge the records that are somewhere else, for the keys in use and on deck."""
-    if seen is None or seen.problem:
-        unseen = "not looked at yet" if seen is None else f"not seen: {seen.problem}"
-        return Finding(owner.text, f"{why}; {unseen}", unseen=True)
-    materials = given.materials.get(cert, {})
-    curr = state.curr.name if state.curr is not None else None
-    next_ = state.next.name if state.next is not None and state.next.name in materials else None
-    serving = materials.get(curr) if curr is not None else None
-    if serving is not None and fits(serving, seen.records) is None:
-        record = _record_of(given, cert, owner, at, curr)
-        text = f"no TLSA record there is of the key in use; add {record}"
-        return Finding(owner.text, f"{why}; {text}", wrong=True)
-    text = "the TLSA records there are of the key in use"
-    coming = materials.get(next_) if next_ is not None else None
-    if coming is not None and fits(coming, seen.records) is None:
-        record = _record_of(given, cert, owner, at, next_)
-        text += f"; the roll waits until that of the next key is there: {record}"
-    return Finding(owner.text, f"{why}; {text}")
-
-
-def _outside(zone: KnownZone, given: Given, cert: CertId) -> Iterator[Finding]:
-    """Tell which hosts get no records because they are in other zones."""
-    mine = next((one for one in zone.wish.certs if one.cert == cert), None) if zone.wish else None
-    hosts: set[DomainName] = set()
-    for entry in mine.entries if mine is not None else ():
-        if entry.hosts is TlsaHosts.MX:
-            hosts.update(given.outside)
-        elif entry.hosts is TlsaHosts.SANS and mine is not None:
+    def outside(self) -> Iterator[Finding]:
+        """Tell which hosts get no records because they are in other zones."""
+        mine, zone = self.zone.mine(self.cert), self.zone.name
+        kinds = {entry.hosts for entry in mine.entries} if mine is not None else set()
+        hosts = set(self.given.outside if TlsaHosts.MX in kinds else ())
+        if mine is not None and TlsaHosts.SANS in kinds:
             names = (name for name in mine.names if isinstance(name, DomainName))
-            hosts.update(name for name in names if not name.is_within(zone.name))
-    for host in sorted(hosts):
-        text = f"is not in zone {zone.name}: its TLSA records belong into its own zone"
-        yield Finding(host.text, text)
-    if given.notes.null_mx and any(
-        one.hosts is TlsaHosts.MX for one in (mine.entries if mine is not None else ())
-    ):
-        text = f"zone {zone.name} takes no mail (null MX, RFC 7505): no TLSA record for MX hosts"
-        yield Finding("MX", text)
+            hosts.update(name for name in names if not name.is_within(zone))
+        for host in sorted(hosts):
+            text = f"is not in zone {zone}: its TLSA records belong into its own zone"
+            yield Finding(host.text, text)
+        if self.given.notes.null_mx and TlsaHosts.MX in kinds:
+            text = f"zone {zone} takes no mail (null MX, RFC 7505): no TLSA record for MX hosts"
+            yield Finding("MX", text)
 
 
 def late(state: CertState, now: datetime, limit: timedelta) -> str:

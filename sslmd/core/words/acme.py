@@ -17,58 +17,20 @@ _EAB = "correct ca_eab_kid and ca_eab_hmac_key_file in ca-info.conf"
 _NAMES = "take it out of the service's names, or choose another signing_ca"
 
 
-def _says(facts: Facts) -> str:
-    detail = (
-        "the CA {ca} says: {detail}"
-        if facts.get("detail")
-        else "the CA {ca} says: it gives no reason"
-    )
-    return detail + "[: {parts:lines}][; and {more} more][ ({problem})][; {remedy}]"
-
-
-def _usage(facts: Facts) -> str:
-    said = "{said}" if facts.get("said") else "it said nothing"
-    return f"certbot does not accept its arguments: {said}"
-
-
-def _exited(facts: Facts) -> str:
-    said = "{said}" if facts.get("said") else "it said nothing"
-    return f"certbot exited with {{status}}: {said}"
-
-
-def _no_profile(facts: Facts) -> str:
-    has = "has the profiles {has:some}; write one of them, or nothing"
-    return (
-        "the CA does not have the profile {wish} (ca_preferred_acme_profile), and issued the "
-        "certificate with its own choice: it "
-        f"{has if 'has' in facts else 'has no profiles; leave it out'}"
-    )
-
-
-def _no_chain(facts: Facts) -> str:
-    leads = "{leads}" if "leads" in facts else "another root"
-    return (
-        f"the CA has no chain to {{wish}} (ca_preferred_chain), and gave the one to {leads}; write "
-        "the common name of a root that it has a chain to, or nothing"
-    )
-
-
-def _http_unseen(facts: Facts) -> str:
-    why = "{why}" if "why" in facts else "it has no address"
-    return f"{{name}}: {{unseen}}; nor does {{host}} show it: {why}"
-
-
 def _died(facts: Facts) -> str:
     killed = " (SIGKILL; the kernel sends it where memory is short, see journalctl -k)"
-    said = "{said}" if facts.get("said") else "it said nothing"
-    return f"certbot died of signal {{signal}}{killed * (facts['signal'] == _SIGKILL)}: {said}"
+    killed *= facts["signal"] == _SIGKILL
+    return f"certbot died of signal {{signal}}{killed}: [{{said}}|it said nothing]"
 
 
 _SIGKILL = 9
 
 ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.SEVERAL: "{parts:lines}[; and {more} more]",
-    Failed.CA_SAYS: _says,
+    Failed.CA_SAYS: (
+        "the CA {ca} says: [{detail}|it gives no reason][: {parts:lines}][; and {more} more]"
+        "[ ({problem})][; {remedy}]"
+    ),
     Failed.CA_ANSWERS: "the CA at {url} answers {status}[ {phrase}]",
     Failed.CA_REDIRECTS: (
         "the CA at {url} answers {status}[ {phrase}] again and again, or leads nowhere"
@@ -89,7 +51,9 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "ca_test_server_root)"
     ),
     Failed.NOT_VALIDATED: "the CA {ca} could not validate {names:lines}[; and {more} more]",
-    Failed.NAMES_NOT_VALIDATED: "{names}[, and {more} more]: {said}[ ({problem})]",
+    Failed.NAMES_NOT_VALIDATED: (
+        "{names}[, and {more} more]: [{said}|it gives no reason][ ({problem})]"
+    ),
     Failed.STILL_PROCESSING: (
         "the CA {ca} did not issue the certificate in time and is still working on it; its order "
         "is kept and continued later"
@@ -118,8 +82,15 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.ACCOUNT_MADE: "made an account at the CA before the order: {account}",
     Failed.EAB_FILE_MISSING: "{file} is not there; correct ca_eab_hmac_key_file",
     Failed.EAB_FILE_BAD: "{file} holds no EAB key: it has to be bare base64url, nothing else",
-    Failed.NO_PROFILE: _no_profile,
-    Failed.NO_CHAIN: _no_chain,
+    Failed.NO_PROFILE: (
+        "the CA does not have the profile {wish} (ca_preferred_acme_profile), and issued the "
+        "certificate with its own choice: it has [the profiles {has:some}; write one of them, or "
+        "nothing|no profiles; leave it out]"
+    ),
+    Failed.NO_CHAIN: (
+        "the CA has no chain to {wish} (ca_preferred_chain), and gave the one to [{leads}|another "
+        "root]; write the common name of a root that it has a chain to, or nothing"
+    ),
     Failed.TRIAL_NO_ACME: "{cert} is not from an ACME CA: there is no test server to ask",
     Failed.TRIAL_NO_SERVER: (
         "CA {ca} is not Let's Encrypt and has no test server; write ca_test_server in its table of "
@@ -156,7 +127,7 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     ),
     Failed.HTTP_NO_ADDRESS: "{name} has no address: the CA finds no server to ask",
     Failed.HTTP_WRONG: "{name}: {said}",
-    Failed.HTTP_UNSEEN: _http_unseen,
+    Failed.HTTP_UNSEEN: ("{name}: {unseen}; nor does {host} show it: [{why}|it has no address]"),
     Failed.HTTP_LEFT: "{why}; it is tried again with the next order",
     Failed.HOOK_OF_OTHERS: "only the certbot of an order can hand in its challenges",
     Failed.HOOK_NO_ORDER: (
@@ -181,7 +152,7 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "again"
     ),
     Failed.NO_ACCOUNT_LEFT: "certbot made an account at {url}, and left none: {said}",
-    Failed.CERTBOT_USAGE: _usage,
+    Failed.CERTBOT_USAGE: "certbot does not accept its arguments: [{said}|it said nothing]",
     Failed.CERTBOT_ANOTHER: (
         "another certbot is running in this certificate's folder; this one ended at once"
     ),
@@ -189,7 +160,7 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "certbot {limit}, and was ended: the CA {ca} may send more than a CA should; see "
         "cb/logs/letsencrypt.log in its folder of certs_dir"
     ),
-    Failed.CERTBOT_EXITED: _exited,
+    Failed.CERTBOT_EXITED: "certbot exited with {status}: [{said}|it said nothing]",
     Failed.CERTBOT_DIED: _died,
     Failed.LIMIT_CPU: "used more than {seconds} s of processor time",
     Failed.LIMIT_FILE_SIZE: "wrote more than {mib} MiB into a file",

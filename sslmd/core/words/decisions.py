@@ -260,6 +260,7 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.ZONE_BY_HAND: "an include file was changed or removed by hand",
     Why.ZONE_LOOK: "to see what its name servers show",
     Why.ZONE_WATCH: "the daily comparison of DNS, ports and keys",
+    Why.CHALLENGES_DIFFER: "its orders want other challenges than are served",
     Why.DH_RELOADED: "the configuration was loaded again",
     Why.DH_DAILY: "the daily look",
     Why.DH_START: "groups that are missing at the start",

@@ -49,6 +49,11 @@ def _asked_before(facts: Facts) -> str:
 
 
 DENIED: Mapping[Denied, str | Callable[[Facts], str]] = {
+    Denied.HOST_IN_CLASS: (
+        "{host} is in {classes:and}: take it out of ssl-mgr.conf first, then reload"
+    ),
+    Denied.HOST_IS_THIS: "{host} is this machine: there is nothing to forget",
+    Denied.HOST_NOT_KNOWN: "nothing is known of {host}; known and in no class: {known}",
     Denied.BAD_MESSAGE: "{said}",
     Denied.NOT_PERMITTED: "{method} is for root and the daemon's own user; uid {uid} may read",
     Denied.NOW_NOT_PERMITTED: (
@@ -68,10 +73,10 @@ DENIED: Mapping[Denied, str | Callable[[Facts], str]] = {
     Denied.NO_HOST: _no_host,
     Denied.NO_CLASS: _no_class,
     Denied.ONE_CERT: "show takes one certificate: group:service",
-    Denied.ALL_WANTED: "a forced renewal of everything wants all = true",
-    Denied.NEW_KEY_WANTS: "new_key wants force and certs, and reuse is the contrary of it",
-    Denied.BACK_WANTS: "going back wants certs: name them",
-    Denied.TWO_TRIALS: "test and dry_run are two things; ask for one",
+    Denied.ALL_WANTED: "a forced renewal of everything needs all = true",
+    Denied.NEW_KEY_WANTS: "new_key needs force and certs, and cannot be combined with reuse",
+    Denied.BACK_WANTS: "going back needs certs: name them",
+    Denied.TWO_TRIALS: "test and dry_run exclude each other; ask for one of them",
     Denied.TRIAL_REUSE: "a trial makes a key of its own; leave reuse out",
     Denied.MIN_ROLL_WITH: "{flag} does not wait for min_roll_mins; leave one of them out",
     Denied.MIN_ROLL_MOST: "min_roll_mins can be {most} at most (a year), not {minutes}",

@@ -20,28 +20,9 @@ _WATCH = (
 )
 
 
-def _no_addresses(facts: Facts) -> str:
-    hosts = "{hosts}" if facts.get("hosts") else "(none)"
-    return f"its name servers {hosts} have no address" + (
-        "[: {cut}]; correct the zone, or name the servers to watch with nameservers in "
-        "[[[[dns_primary]]]]"
-    )
-
-
-def _nobody_tells(facts: Facts) -> str:
-    said = "{said:lines}" if facts.get("said") else "it has none"
-    return f"no name server answers for {{name}}[ {{type}}]: {said}"
-
-
-def _not_looked_up(facts: Facts) -> str:
-    said = "{said:lines}" if facts.get("said") else "there is no resolver to ask"
-    return f"{{name}} {{type}} cannot be looked up: {said}"
-
-
 def _primary_without(facts: Facts) -> str:
-    still = "still serves" if "unchanged" in facts else "serves"
     serial = "serial {serial} " if "serial" in facts else ""
-    text = f"the primary {{server}} {still} {serial}without {{owner}} TXT"
+    text = f"the primary {{server}} [{{unchanged:if}}still ]serves {serial}without {{owner}} TXT"
     if "waited" not in facts:
         return text
     text = f"but {text} after {{waited:span}}"
@@ -51,8 +32,10 @@ def _primary_without(facts: Facts) -> str:
     text = f"the command succeeded, {text}"
     if "unchanged" in facts:
         return f"{text}: the reload was not taken; see its log, run named-checkzone"
-    log = "" if "was_known" in facts else "see its log, run named-checkzone, "
-    return f"{text}; {log}see whether its zone file has an $INCLUDE of acme-challenge.{{zone}}"
+    return (
+        f"{text}; [{{was_known:if}}|see its log, run named-checkzone, ]see whether its zone file "
+        "has an $INCLUDE of acme-challenge.{zone}"
+    )
 
 
 def _servers_lack(facts: Facts) -> str:
@@ -63,28 +46,10 @@ def _servers_lack(facts: Facts) -> str:
     text = f"{{servers:some}} {does} not show {{owners:two}} TXT{after}"
     if "serial" not in facts:
         return text
-    if "behind" in facts:
-        return text + ", its serial {serial} is behind the primary's {primary}"
-    return text + ", although its serial is {serial} and the primary's {primary}"
-
-
-def _caa_conditions(facts: Facts) -> str:
-    way_out = "change them"
-    if "account" in facts:
-        way_out = 'write `{domain}. CAA 0 {tag} "{ca}; accounturi={account}"`'
-    return f"{_MUST_NOT} allow this CA {{why:or}}; {way_out}"
-
-
-def _caa_account(facts: Facts) -> str:
-    ours = "ours is {account}" if "account" in facts else "and we have no account there yet"
-    return f"only for the account {{allowed}}, {ours}"
-
-
-def _caa_others(facts: Facts) -> str:
-    allowed = "{allowed}" if "allowed" in facts else "nobody"
-    return (
-        f"{_MUST_NOT} allow {allowed}, not {{identities:or}}; add "
-        '`{domain}. CAA 0 {tag} "{ca}"`, or take another CA'
+    return text + (
+        ", its serial {serial} is behind the primary's {primary}"
+        if "behind" in facts
+        else ", although its serial is {serial} and the primary's {primary}"
     )
 
 
@@ -104,14 +69,10 @@ def _servers_say(facts: Facts) -> str:
     return f"{{servers:some}} say{'s' * (len(facts['servers']) == 1)} that {{what}}"
 
 
-def _silent(facts: Facts) -> str:
-    return f"did not answer {'by TCP ' if 'tcp' in facts else ''}within {{seconds}} s"
-
-
 DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.NAME_SERVER: "{server} {why}",
     Failed.NS_NO_ADDRESS: "has no address to ask",
-    Failed.NS_SILENT: _silent,
+    Failed.NS_SILENT: "did not answer [{tcp:if}by TCP ]within {seconds} s",
     Failed.NS_NOISE: "sent nothing within {seconds} s that answers the question",
     Failed.NS_CLOSED: "closed the TCP connection without an answer",
     Failed.NS_NOT_ASKED: "cannot be asked[{tcp:if} by TCP]: {said}",
@@ -145,10 +106,15 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
         "at most {most} are under way at a time, {doubtful} of them at servers that answer late or "
         "not at all"
     ),
-    Failed.NOT_LOOKED_UP: _not_looked_up,
+    Failed.NOT_LOOKED_UP: (
+        "{name} {type} cannot be looked up: [{said:lines}|there is no resolver to ask]"
+    ),
     Failed.RESOLVERS_UNREAD: "cannot read {file}: {said}; write it",
     Failed.RESOLVERS_NONE: "{file} names no resolver; write a nameserver line there",
-    Failed.NO_ADDRESSES: _no_addresses,
+    Failed.NO_ADDRESSES: (
+        "its name servers [{hosts}|(none)] have no address[: {cut}]; correct the zone, or name the "
+        "servers to watch with nameservers in [[[[dns_primary]]]]"
+    ),
     Failed.NO_ADDRESS: (
         "the name server {host} has no address; correct nameservers in its [[[[dns_primary]]]]"
     ),
@@ -162,7 +128,7 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
     ),
     Failed.CNAMES_CIRCLE: "the CNAMEs of {owner} lead in a circle: {names:steps}; correct them",
     Failed.CNAME_NO_HOST: "the CNAME of {owner} leads to no host: {said}; correct it",
-    Failed.NOBODY_TELLS: _nobody_tells,
+    Failed.NOBODY_TELLS: "no name server answers for {name}[ {type}]: [{said:lines}|it has none]",
     Failed.OWNER_IS: "it is in zone {zone}[ and a CNAME to {target}][ through {by}]",
     Failed.SERVERS_SAY: _servers_say,
     Failed.CONTRADICTORY: (
@@ -232,11 +198,19 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.CAA_NOBODY: (
         f'{_MUST_NOT} allow nobody; add `{{domain}}. CAA 0 {{tag}} "…"` with the domain of your CA'
     ),
-    Failed.CAA_CONDITIONS: _caa_conditions,
+    Failed.CAA_CONDITIONS: (
+        f"{_MUST_NOT} allow this CA {{why:or}}; "
+        '[write `{domain}. CAA 0 {tag} "{ca}; accounturi={account}"`|change them]'
+    ),
     Failed.CAA_TWICE: "never, because {tag} is there {number} times",
     Failed.CAA_METHOD: "only by {allowed}, not by {method}",
-    Failed.CAA_ACCOUNT: _caa_account,
-    Failed.CAA_OTHERS: _caa_others,
+    Failed.CAA_ACCOUNT: (
+        "only for the account {allowed}, [ours is {account}|and we have no account there yet]"
+    ),
+    Failed.CAA_OTHERS: (
+        f"{_MUST_NOT} allow [{{allowed}}|nobody], not {{identities:or}}; add "
+        '`{domain}. CAA 0 {tag} "{ca}"`, or take another CA'
+    ),
     Failed.CAA_UNSEEN: (
         "the CAA records of {names:some} cannot be looked up: {why}; the order goes on, and the CA "
         "refuses it if they forbid it or if it gets no answer either"

@@ -227,6 +227,9 @@ class Diagnosis(StrEnum):
         "dns-refresh"
     )
     INCLUDES_UNKNOWN = "zone {zone}: {why}; its file should have: {lines}"
+    NO_RNDC = "--rndc of restart_cmd cannot be split into words ({why})"
+    NO_FILES = "nothing here says which files it is made of"
+    ZONE_FILE_CLOSED = "its file {path} cannot be read: {why}"
     NOT_INCLUDED = 'zone {zone} does not have {path}; write into its file: $INCLUDE "{path}"'
     INCLUDES_WELL = "zone {zone} has what is written for it ({told})"
     TLSA_SHOWN = "zone {zone} has the TLSA records written for it ({server})"
@@ -286,6 +289,9 @@ class Diagnosis(StrEnum):
     NO_RSYNC = "{host} has no rsync; install it there"
     HOST_HANGS = "{host}: a visit takes longer than {seconds} s; see why it hangs"
     HOST_WELL = "{host} lets us in, and has rsync"
+    HOST_LACKS = "{host} does not have {certs}; run: sslmctl deliver"
+    HOST_TO_GO = "{host}: {things} is no longer granted; the daemon removes it at its next visit"
+    PRODUCTION_WELL = "{folder} has only what belongs there"
     PROBE_NONE = "[[{kind}]]: not looked at, because probe = 'none'"
     NO_PORT = "[[{kind}]]: no port is known; name it: probe = [[[[port]]]]"
     PLACE_NO_ADDRESS = "{place}: {host} has no address; correct the name"

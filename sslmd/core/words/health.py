@@ -11,11 +11,11 @@ from enum import StrEnum
 
 from sslmd.core.plain import local, span
 from sslmd.core.trouble import CertTrouble, ServerStatus, TroubleKind
-from sslmd.core.words.pattern import PLAIN, fill
+from sslmd.core.words.pattern import PLAIN, fill, tell
 
 
 class Health(StrEnum):
-    """What else there is to say; each with its words."""
+    """What else there is to say, with its words; `silent` is for who gave none of their own."""
 
     NO_SERVER = "no server uses it"
     WAITS_FOR_SERVERS = "waits for its servers"
@@ -63,11 +63,6 @@ TROUBLES: Mapping[TroubleKind, str] = {
 }
 
 _STYLES = {**PLAIN, "times": lambda fact: {1: "once", 2: "twice"}.get(fact, f"{fact} times")}
-
-
-def tell(what: Health, **facts: object) -> str:
-    """Return the sentence; `silent` is for whoever gave no words of their own."""
-    return fill(what, facts)
 
 
 def of_trouble(trouble: CertTrouble, now: datetime) -> list[str]:

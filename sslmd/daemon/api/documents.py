@@ -1,223 +1,47 @@
-"""What `show` and `dane` answer, and what parts `status` has (docs/socket-api.md).
+"""What `show`, `dane`, `config` and `plan` answer (docs/socket-api.md).
 
-`status_document` has `status`, `plan_document` has `plan`. `status --json` is stable: fields are
-added, never renamed.
+`status_document` has `status`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+import shlex
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
 from time import thread_time
 from typing import Any
 
 from sslmd.acme.accounts import account_uri
-from sslmd.config.model import ServiceConfig
+from sslmd.config.model import Config, ServiceConfig, commands_of, is_meant
 from sslmd.core.dane.tlsa import Share
-from sslmd.core.errors import SslmError, Trouble
+from sslmd.core.errors import SslmError
+from sslmd.core.host.commands import DNS, Argv, following_roll
 from sslmd.core.jobs import (
-    Certify,
-    CertJob,
-    Deliver,
-    MakeKey,
-    Order,
-    Prove,
-    PutBack,
-    Roll,
-    Settle,
-    TakeOff,
+    Copy,
+    Look,
+    Publish,
+    PublishChallenges,
+    ReadHeld,
+    Restart,
+    See,
+    Trial,
+    Watch,
+    WriteDh,
+    ZoneJob,
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
-from sslmd.core.reason import Held, Reason, on_wire, said
-from sslmd.core.roll_wait import issued_at
+from sslmd.core.own_ca import renews_how
+from sslmd.core.reason import Reason, Why, on_wire, said
 from sslmd.core.spec import AcmeCa, SetFacts
-from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
-from sslmd.core.trouble import CertStatus, ServerStatus
+from sslmd.core.state import Server, ServerPhase, SetNote
 from sslmd.core.words.sentence import say
+from sslmd.daemon.api.status_document import set_row, status_entry, time
+from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
-from sslmd.dns.bounds import bounds
 from sslmd.store import certs, sets
 from sslmd.store.state import HistoryEntry
-
-FORMAT = 1
-
-
-def time(when: datetime | None) -> str | None:
-    """Return `when` as RFC 3339 in UTC."""
-    if when is None:
-        return None
-    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def status_of(entry: Entry) -> CertStatus:
-    """Return what is judged of a certificate: what `status` says of it, as values."""
-    state, decision = entry.state, entry.decision
-    trouble = _trouble(entry)
-    # While it waits for its CA, the failures are the CA's; `reason` tells of them.
-    attempts = 0 if decision.waits_for_ca else trouble.attempts if trouble else 0
-    failed = _failed_server(state.servers)
-    error, about, _ = _last_error(entry, trouble, failed)
-    cert, report = state.curr.cert if state.curr else None, entry.report
-    return CertStatus(
-        begins=cert.not_before if cert else None,
-        ends=cert.not_after if cert else None,
-        has_next=state.next is not None and state.next.cert is not None,
-        is_made=bool(_doing(entry)),
-        unusable=entry.unusable,
-        error=error,
-        about=about,
-        attempts=attempts or (failed.attempts if failed else 0),
-        next_try=_next_try(entry, trouble, failed),
-        renew_at=decision.renew_at,
-        roll_at=decision.roll_at,
-        unused=entry.unused,
-        servers=[
-            ServerStatus(
-                server.kind,
-                server.host,
-                str(server.phase),
-                error=server.error,
-                attempts=server.attempts,
-                since=server.since,
-                unseen=unseen.why if (unseen := _unseen(server)) and not unseen.meant else None,
-            )
-            for server in state.servers
-        ],
-        dane=(report.wrong, report.warnings) if report and entry.wanted.dane else ((), ()),
-    )
-
-
-def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
-    """Return one certificate of `status --json` (docs/socket-api.md, Status)."""
-    state, status = entry.state, status_of(entry)
-    *_, why = _last_error(entry, _trouble(entry), _failed_server(state.servers))
-    return {
-        "group": cert.group,
-        "service": cert.service,
-        "phase": str(state.phase),
-        "reason": _reason(entry),
-        **on_wire(entry.decision.reason),
-        "doing": _doing(entry) or None,
-        "progress": entry.progress or None,
-        "signing_ca": str(entry.wanted.spec.signer),
-        "curr": _set(state.curr, state.curr_note),
-        "next": _set(state.next, state.next_note),
-        "renew_at": time(status.renew_at),
-        "roll_at": time(status.roll_at),
-        "attempts": status.attempts,
-        "last_error": status.error or None,
-        **on_wire(why, "error"),
-        "error_about": status.about or None,
-        "next_try": time(status.next_try),
-        "servers": [
-            {
-                "class": server.kind,
-                "host": server.host,
-                "set": str(server.set) if server.set else None,
-                "state": str(server.phase),
-                "error": server.error or None,
-                "since": time(server.since),
-                "attempts": server.attempts,
-                "next_try": time(server.next_try) if server.attempts else None,
-                "unseen": unseen.why if (unseen := _unseen(server)) else None,
-                "meant": unseen.meant if unseen else False,
-            }
-            for server in state.servers
-        ],
-        "dane": _dane(entry),
-        "dane_wanted": entry.wanted.dane,
-        "used_by": list(entry.used_by),
-        "unused": entry.unused,
-        "unusable": entry.unusable or None,
-    }
-
-
-# What a job does, for people, while it is at work or waits for its place.
-_DOES: dict[type[CertJob], str] = {
-    MakeKey: "its key is being made",
-    Certify: "its certificate is being made",
-    Order: "its certificate is being ordered",
-    Roll: "it is being rolled",
-    PutBack: "it is being put on deck",
-    TakeOff: "it is being taken off the deck",
-    Deliver: "it goes to production",
-    Prove: "its ports are looked at",
-    Settle: "old sets are cleaned up",
-}
-
-
-def _doing(entry: Entry) -> str:
-    """Return what is being done for a certificate at this moment, "" if it waits or rests."""
-    decision = entry.decision
-    if decision.job is not None and not entry.hold:
-        return entry.progress or _DOES[type(decision.job)]
-    return "its CA is being made" if decision.ca_is_made else ""
-
-
-def _reason(entry: Entry) -> str:
-    parts = [say(entry.decision.reason), entry.progress]
-    trial = entry.state.trial
-    if trial is not None and not entry.progress and not entry.hold:
-        parts.append(f"a {trial.kind} is under way")
-    return "; ".join(filter(None, parts))
-
-
-def _unseen(server: Server) -> Unseen | None:
-    """Return why nobody saw what a server uses, None where that was seen, or nothing is used."""
-    return server.unseen if server.phase is ServerPhase.RESTARTED else None
-
-
-def hosts(planner: Planner) -> list[dict[str, Any]]:
-    """Return what there is to tell of hosts that no certificate tells."""
-    notes = planner.hosts.notes
-    return [
-        {
-            "host": host,
-            "visited": time(entry.note.visited),
-            "surplus": list(map(str, entry.note.surplus)),
-            "surplus_more": entry.note.more,
-            "text": say(why),
-            **on_wire(why, "text"),
-            "error": entry.note.error or None,
-            **on_wire(entry.trouble, "error"),
-            "next_try": time(entry.note.next_try),
-        }
-        for host, entry, why in notes.told()
-    ]
-
-
-def zones(planner: Planner) -> list[dict[str, Any]]:
-    """Return the zones whose TLSA records cannot be published or looked at, and why.
-
-    `told_by`: certificates whose last comparison says the same.
-    """
-    entries = planner.registry.entries
-    return [
-        {
-            "zone": str(zone),
-            "error": text,
-            **on_wire(reason, "error"),
-            "told_by": [
-                str(cert)
-                for cert, entry in entries.items()
-                if cert.group == str(zone) and entry.report
-                if any(one.wrong and one.text == text for one in entry.report.findings)
-            ],
-        }
-        for zone, text, reason in planner.zones.troubled()
-    ]
-
-
-def dns() -> list[dict[str, Any]]:
-    """Return what of name servers is not asked, or has to wait, because of the bounds."""
-    return [{"text": say(one), **on_wire(one)} for one in bounds().remarks()]
-
-
-def dh(planner: Planner) -> list[dict[str, Any]]:
-    """Return what failed when Diffie-Hellman groups were looked at last."""
-    return [{"error": text} for text in planner.dh.troubles]
 
 
 def config(planner: Planner) -> dict[str, Any]:
@@ -228,21 +52,6 @@ def config(planner: Planner) -> dict[str, Any]:
         "certs_dir": str(loaded.globals.certs_dir),
         "files": dict(loaded.files),
         "warnings": [str(warning) for warning in loaded.warnings],
-    }
-
-
-def _dane(entry: Entry) -> dict[str, Any] | None:
-    """Return how the last comparison of DNS, ports and keys went, None without one."""
-    report = entry.report
-    if report is None or not entry.wanted.dane:
-        return None
-    return {
-        "at": time(report.at),
-        "ok": not report.wrong,
-        "fits": report.fits,
-        "problems": report.wrong,
-        "warnings": report.warnings,
-        "unseen": report.unseen,
     }
 
 
@@ -281,63 +90,6 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
             }
             for one in (report.findings if report else ())
         ],
-    }
-
-
-def _next_try(entry: Entry, trouble: Trouble | None, failed: Server | None) -> datetime | None:
-    if entry.hold:
-        return entry.looks_at
-    if entry.decision.looks_again is not None:
-        return entry.decision.looks_again
-    if trouble is not None:
-        return trouble.next_try
-    if entry.decision.alarm:
-        return entry.looks_at
-    return failed.next_try if failed is not None else None
-
-
-def _trouble(entry: Entry) -> Trouble | None:
-    state = entry.state
-    return entry.decision.stuck or state.trouble or state.delivery_trouble
-
-
-def _last_error(
-    entry: Entry, trouble: Trouble | None, failed: Server | None
-) -> tuple[str, str, Reason | None]:
-    """Return what failed last, what that is about (`CertStatus.about`), and its reason."""
-    if entry.hold:
-        return entry.hold, CertStatus.REASON, said(entry.hold)
-    if entry.unsaved:
-        return entry.unsaved, "", said(entry.unsaved)
-    waits = entry.decision.waits_for_ca  # its CA says what failed
-    if trouble is not None and not trouble.rests and not waits:
-        return trouble.text, "", trouble.reason or said(trouble.text)
-    if alarm := entry.decision.alarm:
-        about = CertStatus.REASON if alarm in entry.decision.reason.within() else ""
-        return say(alarm), CertStatus.SET if alarm.code is Held.CA_UNUSABLE else about, alarm
-    if failed is not None and not waits:
-        place = f"{failed.kind} on {failed.host}"
-        return f"{place}: {failed.error}", place, said(failed.error)
-    return "", "", None
-
-
-def _failed_server(servers: tuple[Server, ...]) -> Server | None:
-    failed = [server for server in servers if server.attempts and server.next_try]
-    return min(failed, key=lambda server: str(server.next_try), default=None)
-
-
-def _set(facts: SetFacts | None, note: SetNote | None) -> dict[str, Any] | None:
-    if facts is None or facts.cert is None:
-        return None
-    return {
-        "set": str(facts.name),
-        "serial": facts.cert.serial,
-        "not_before": time(facts.cert.not_before),
-        "not_after": time(facts.cert.not_after),
-        "issued_at": time(issued_at(facts, note)),
-        "names": list(facts.cert.names),
-        "key": facts.cert.key,
-        "unmet": list(note.unmet) if note is not None else [],
     }
 
 
@@ -413,7 +165,7 @@ def _one_set(
         facts = sets.read_set(planner.site.tree, cert, name)
     except SslmError as err:
         facts = SetFacts(name, "", frozenset(), None, str(err))
-    details = _set(facts, note) or {
+    details = set_row(facts, note) or {
         "set": str(name),
         "serial": None,
         "not_before": None,
@@ -455,3 +207,163 @@ def _config(service: ServiceConfig) -> dict[str, str]:
         **by_life,
         "min_roll_mins": f"{timing.min_roll.total_seconds() / 60:g}",
     }
+
+
+# --- the plan: every job, copy and command, before it happens ----------------------------------
+
+_ZONE_JOBS = {
+    Publish: "publish TLSA records of",
+    Look: "look at TLSA records of",
+    Watch: "watch TLSA ports of",
+}
+
+AFTER_ROLL = Reason(Why.AFTER_ROLL)
+
+
+def _because(reason: Reason) -> dict[str, Any]:
+    return {"reason": say(reason), **on_wire(reason)}
+
+
+async def plan(
+    planner: Planner, which: list[CertId], turn: Callable[[], Awaitable[None]]
+) -> list[dict[str, Any]]:
+    """Return what runs, what is queued, and what comes when, soonest first.
+
+    `turn` returns when something may be done again for who asks.
+    """
+    chosen = set(which)
+    now_rows = []
+    busy: set[CertId] = set()
+    for state, jobs in (("running", planner.queue.running()), ("queued", planner.queue.queued())):
+        for job in jobs:
+            if isinstance(job, Copy):
+                row = {"cert": "", "job": f"copy to {job.host}"}
+            elif isinstance(job, Restart):
+                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
+                row = {"cert": "", "job": f"restart {name}"}
+            elif isinstance(job, See):
+                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
+                row = {"cert": "", "job": f"look at {name}"}
+            elif isinstance(job, ZoneJob):
+                word = _ZONE_JOBS[type(job)]
+                row = {"cert": "", "job": f"{word} {job.zone}"}
+            elif isinstance(job, PublishChallenges):
+                row = {"cert": "", "job": f"publish challenges of {job.zone}"}
+            elif isinstance(job, ReadHeld):
+                row = {"cert": "", "job": "read what is held"}
+            elif isinstance(job, WriteDh):
+                row = {"cert": "", "job": "write Diffie-Hellman groups"}
+            elif job.cert in chosen:
+                if not isinstance(job, Trial):
+                    busy.add(job.cert)
+                row = {"cert": str(job.cert), "job": type(job).__name__}
+            else:
+                continue
+            now_rows.append({**row, "at": None, "state": state, **_because(job.reason)})
+    later = []
+    async for cert in gently(which, turn):
+        if cert in planner.registry:
+            later += _later(planner, cert, busy=cert in busy)
+    later += [
+        {
+            "cert": "",
+            "job": f"remove from {host}",
+            "at": time(when),
+            "state": "waiting",
+            **_because(Reason(Why.HOST_SURPLUS)),
+        }
+        for host, when in planner.hosts.notes.untidy().items()
+    ]
+    later.sort(key=lambda row: (row["at"] is None, row["at"] or "", row["cert"]))
+    return now_rows + later
+
+
+def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]]:
+    """Return what comes for a certificate; `busy`: its job stands among those of now already."""
+    entry = planner.registry[cert]
+    decision = entry.decision
+    when: datetime | None
+    if decision.roll_at is not None:
+        what, when, state = "roll", decision.roll_at, "planned"
+    elif decision.stuck is not None:
+        what, when, state = "try again", decision.stuck.next_try, "waiting"
+    elif decision.renew_at is not None:
+        what, when, state = "renew", decision.renew_at, "planned"
+    else:
+        what, when, state = "wait", decision.wake_at, "waiting"
+    row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
+    plain = what == "renew" and not decision.alarm
+    how = renews_how(planner.registry.view(cert)) if plain else None
+    rows = [] if busy else [{**row, **_because(decision.reason.also(how))}]
+    if decision.roll_at is not None and not busy:
+        rows += _after_roll(planner, cert, entry, decision.roll_at)
+    return [*rows, *_servers(planner, cert, entry)]
+
+
+def _after_roll(
+    planner: Planner, cert: CertId, entry: Entry, at: datetime
+) -> Iterator[dict[str, Any]]:
+    """Yield the copies and commands that a roll leads to, in their order on each host."""
+    config, now = planner.site.config, planner.site.now()
+    row = {"cert": str(cert), "at": time(at), "state": "planned"}
+    hosts = sorted({host for _, host in entry.servers})
+    copied = [host for host in hosts if is_meant(config, cert, host)]
+    known = {(one.kind, one.host): one.expires for one in entry.state.servers}
+    commands = commands_of(config)
+    follows = list(following_roll(commands, cert, entry.servers, copied))
+    for host in hosts:
+        if host in copied and not planner.locality.seems_local(host):
+            yield {**row, **_copy(config, host), **_because(AFTER_ROLL)}
+        for one in (one for one in follows if one.host == host):
+            if not one.kind:
+                because = _because(Reason(Why.AFTER_COPY, host=host))
+                yield {**row, **_run_after(one.argv), **because}
+                continue
+            ends = known.get((one.kind, host), now)
+            server = Server(one.kind, host, ServerPhase.DELIVERED, expires=ends)
+            opens = planner.hosts.restarts_at(cert, server, max(at, now))
+            job = f"restart {one.kind} on {host}: {shlex.join(one.argv)}"
+            yield {**row, "job": job, "at": time(opens), **_because(AFTER_ROLL)}
+    if entry.wanted.dane:
+        for argv in commands.restarting(DNS, [cert]):
+            job = f"restart {DNS} here: {shlex.join(argv)}"
+            yield {**row, "job": job, "at": None, **_because(Reason(Why.RECORDS_CHANGE))}
+
+
+def _copy(config: Config, host: str) -> dict[str, str]:
+    return {"job": f"copy to {host}:{config.globals.prod_cert_dir}"}
+
+
+def _run_after(argv: Argv) -> dict[str, str]:
+    return {"job": f"run here: {shlex.join(argv)}"}
+
+
+def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str, Any]]:
+    """Yield what is still to be done with the servers of a certificate, and when."""
+    config, now = planner.site.config, planner.site.now()
+    commands = commands_of(config)
+    for server in entry.state.servers:
+        row: dict[str, Any] = {"cert": str(cert), "state": "waiting"}
+        match server.phase:
+            case ServerPhase.PENDING:
+                reason = said(server.error) or Reason(Why.HOST_WITHOUT, certs=(str(cert),))
+                row = {**row, "at": time(server.next_try)}
+                here = server.here or planner.locality.seems_local(server.host)
+                if not here:
+                    yield {**row, **_copy(config, server.host), **_because(reason)}
+                for argv in commands.after_copy_to(server.host):
+                    yield {**row, **_run_after(argv), **_because(reason)}
+                for argv in commands.restarting(server.kind, [cert]):
+                    job = f"restart {server.kind} on {server.host}: {shlex.join(argv)}"
+                    yield {**row, "job": job, **_because(Reason(Why.AFTER_COPY))}
+            case ServerPhase.FAILED | ServerPhase.DELIVERED:
+                at = planner.hosts.restarts_at(cert, server, now)
+                asked = server.phase is ServerPhase.DELIVERED and server.next_try is not None
+                due = Reason(Why.FORCED) if asked else Reason(Why.USES_SET, set=server.set)
+                reason = said(server.error) or due
+                for argv in commands.restarting(server.kind, [cert]) or ((),):
+                    job = f"restart {server.kind} on {server.host}"
+                    job = f"{job}: {shlex.join(argv)}" if argv else job
+                    yield {**row, "job": job, "at": time(at), **_because(reason)}
+            case _:
+                pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, assert_never
@@ -18,7 +18,6 @@ from sslmd.daemon.api import documents, limits
 from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
 from sslmd.daemon.api.http_tests import HttpTests
-from sslmd.daemon.api.plan_document import plan
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.status_document import StatusDocument
@@ -68,6 +67,7 @@ class Methods:
 
     def __init__(self, planner: Planner, reload: Reload, started: datetime, pid: int) -> None:
         self._planner = planner
+        self._select = planner.registry.select
         self._asking = Asking(planner)
         self._requests = Requests(planner, self._asking)
         self._deliveries = Deliveries(planner)
@@ -113,7 +113,7 @@ class Methods:
             case Method.PLAN:
                 some = self._select(params.certs())
                 async with client.user.making():
-                    result = {"jobs": await plan(self._planner, some, client.user.turn)}
+                    result = {"jobs": await documents.plan(self._planner, some, client.user.turn)}
             case Method.EVENTS:
                 result = await self._events(client, params)
             case Method.RENEW:
@@ -151,9 +151,6 @@ class Methods:
         held = [cert for cert in which if is_held(self._planner.registry[cert])]
         if params.certs() is not None or len(held) <= _MOST_HELD:
             await self._planner.look_at_held(held)
-
-    def _select(self, names: Iterable[str] | None) -> list[CertId]:
-        return self._planner.registry.select(names)
 
     # --- reading ---
 
@@ -299,7 +296,7 @@ class Methods:
         if dns.acme_dirs or planner.means.updated(zone):
             parts.append(planner.ordering.challenges.refresh(zone))
         elif dns.restart and not dns.tlsa_dirs:
-            parts.append(planner.means.command(zone))  # for a zone that has no file of ours
+            parts.append(planner.means.runs.ask(zone))  # for a zone that has no file of ours
         done: list[Reason] = []
         failed: list[Reason] = []
         for result in await asyncio.gather(*parts, return_exceptions=True):

@@ -62,29 +62,22 @@ class Client:
 
     async def send(self, *pieces: bytes) -> None:
         """Send one message; raises OSError or TimeoutError when the client is no good."""
+        loop, writable = asyncio.get_running_loop(), asyncio.Event()
         with self.user.holding(pieces):
             async with self._lock, asyncio.timeout(limits.STALLED):
                 for piece in pieces:
-                    await self._send(memoryview(piece))
-
-    async def _send(self, data: memoryview) -> None:
-        while data:
-            await self.user.turn()
-            try:
-                sent = self.line.send(data[: limits.SLICE])
-            except BlockingIOError:
-                await self._writable()
-            else:
-                data = data[sent:]
-
-    async def _writable(self) -> None:
-        loop = asyncio.get_running_loop()
-        writable = asyncio.Event()
-        loop.add_writer(self.line, writable.set)
-        try:
-            await writable.wait()
-        finally:
-            loop.remove_writer(self.line)
+                    data = memoryview(piece)
+                    while data:
+                        await self.user.turn()
+                        try:
+                            data = data[self.line.send(data[: limits.SLICE]) :]
+                        except BlockingIOError:
+                            writable.clear()
+                            loop.add_writer(self.line, writable.set)
+                            try:
+                                await writable.wait()
+                            finally:
+                                loop.remove_writer(self.line)
 
     async def receive(self, seconds: float | None) -> bytes:
         """Return what arrives, b"" at the end; raises TimeoutError, OSError."""
@@ -337,14 +330,13 @@ def _coded(err: WireError) -> WireError:
 
 
 def _begun(user: User, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    task = asyncio.get_running_loop().create_task(_run(user, work))
+    async def run() -> None:
+        await user.metered(work)
+
+    task = asyncio.get_running_loop().create_task(run())
     # One that is cancelled before its first step has not begun with the work: Python warns of that.
     task.add_done_callback(lambda _: work.close())
     return task
-
-
-async def _run(user: User, work: Coroutine[Any, Any, None]) -> None:
-    await user.metered(work)
 
 
 async def _read(

@@ -9,17 +9,286 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 from sslmd import __version__
+from sslmd.core.errors import Trouble
+from sslmd.core.jobs import (
+    Certify,
+    CertJob,
+    Deliver,
+    MakeKey,
+    Order,
+    Prove,
+    PutBack,
+    Roll,
+    Settle,
+    TakeOff,
+)
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
-from sslmd.core.trouble import failed, troubles
-from sslmd.daemon.api import documents
+from sslmd.core.reason import Held, Reason, on_wire, said
+from sslmd.core.roll_wait import issued_at
+from sslmd.core.spec import SetFacts
+from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
+from sslmd.core.trouble import CertStatus, ServerStatus, failed, troubles
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
+from sslmd.dns.bounds import bounds
 from sslmd.wire.messages import Id, Response, encode_plain
+
+FORMAT = 1
+
+
+def time(when: datetime | None) -> str | None:
+    """Return `when` as RFC 3339 in UTC."""
+    if when is None:
+        return None
+    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def status_of(entry: Entry) -> CertStatus:
+    """Return what is judged of a certificate: what `status` says of it, as values."""
+    state, decision = entry.state, entry.decision
+    trouble = _trouble(entry)
+    # While it waits for its CA, the failures are the CA's; `reason` tells of them.
+    attempts = 0 if decision.waits_for_ca else trouble.attempts if trouble else 0
+    failed = _failed_server(state.servers)
+    error, about, _ = _last_error(entry, trouble, failed)
+    cert, report = state.curr.cert if state.curr else None, entry.report
+    return CertStatus(
+        begins=cert.not_before if cert else None,
+        ends=cert.not_after if cert else None,
+        has_next=state.next is not None and state.next.cert is not None,
+        is_made=bool(_doing(entry)),
+        unusable=entry.unusable,
+        error=error,
+        about=about,
+        attempts=attempts or (failed.attempts if failed else 0),
+        next_try=_next_try(entry, trouble, failed),
+        renew_at=decision.renew_at,
+        roll_at=decision.roll_at,
+        unused=entry.unused,
+        servers=[
+            ServerStatus(
+                server.kind,
+                server.host,
+                str(server.phase),
+                error=server.error,
+                attempts=server.attempts,
+                since=server.since,
+                unseen=unseen.why if (unseen := _unseen(server)) and not unseen.meant else None,
+            )
+            for server in state.servers
+        ],
+        dane=(report.wrong, report.warnings) if report and entry.wanted.dane else ((), ()),
+    )
+
+
+def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
+    """Return one certificate of `status --json` (docs/socket-api.md, Status)."""
+    state, status = entry.state, status_of(entry)
+    *_, why = _last_error(entry, _trouble(entry), _failed_server(state.servers))
+    return {
+        "group": cert.group,
+        "service": cert.service,
+        "phase": str(state.phase),
+        "reason": _reason(entry),
+        **on_wire(entry.decision.reason),
+        "doing": _doing(entry) or None,
+        "progress": entry.progress or None,
+        "signing_ca": str(entry.wanted.spec.signer),
+        "curr": set_row(state.curr, state.curr_note),
+        "next": set_row(state.next, state.next_note),
+        "renew_at": time(status.renew_at),
+        "roll_at": time(status.roll_at),
+        "attempts": status.attempts,
+        "last_error": status.error or None,
+        **on_wire(why, "error"),
+        "error_about": status.about or None,
+        "next_try": time(status.next_try),
+        "servers": [
+            {
+                "class": server.kind,
+                "host": server.host,
+                "set": str(server.set) if server.set else None,
+                "state": str(server.phase),
+                "error": server.error or None,
+                "since": time(server.since),
+                "attempts": server.attempts,
+                "next_try": time(server.next_try) if server.attempts else None,
+                "unseen": unseen.why if (unseen := _unseen(server)) else None,
+                "meant": unseen.meant if unseen else False,
+            }
+            for server in state.servers
+        ],
+        "dane": _dane(entry),
+        "dane_wanted": entry.wanted.dane,
+        "used_by": list(entry.used_by),
+        "unused": entry.unused,
+        "unusable": entry.unusable or None,
+    }
+
+
+# What a job does, for people, while it is at work or waits for its place.
+_DOES: dict[type[CertJob], str] = {
+    MakeKey: "its key is being made",
+    Certify: "its certificate is being made",
+    Order: "its certificate is being ordered",
+    Roll: "it is being rolled",
+    PutBack: "it is being put on deck",
+    TakeOff: "it is being taken off the deck",
+    Deliver: "it goes to production",
+    Prove: "its ports are looked at",
+    Settle: "old sets are cleaned up",
+}
+
+
+def _doing(entry: Entry) -> str:
+    """Return what is being done for a certificate at this moment, "" if it waits or rests."""
+    decision = entry.decision
+    if decision.job is not None and not entry.hold:
+        return entry.progress or _DOES[type(decision.job)]
+    return "its CA is being made" if decision.ca_is_made else ""
+
+
+def _reason(entry: Entry) -> str:
+    parts, trial = [say(entry.decision.reason), entry.progress], entry.state.trial
+    if trial is not None and not entry.progress and not entry.hold:
+        parts.append(f"a {trial.kind} is under way")
+    return "; ".join(filter(None, parts))
+
+
+def _unseen(server: Server) -> Unseen | None:
+    """Return why nobody saw what a server uses, None where that was seen, or nothing is used."""
+    return server.unseen if server.phase is ServerPhase.RESTARTED else None
+
+
+def hosts(planner: Planner) -> list[dict[str, Any]]:
+    """Return what there is to tell of hosts that no certificate tells."""
+    notes = planner.hosts.notes
+    return [
+        {
+            "host": host,
+            "visited": time(entry.note.visited),
+            "surplus": list(map(str, entry.note.surplus)),
+            "surplus_more": entry.note.more,
+            "text": say(why),
+            **on_wire(why, "text"),
+            "error": entry.note.error or None,
+            **on_wire(entry.trouble, "error"),
+            "next_try": time(entry.note.next_try),
+        }
+        for host, entry, why in notes.told()
+    ]
+
+
+def zones(planner: Planner) -> list[dict[str, Any]]:
+    """Return the zones whose TLSA records cannot be published or looked at, and why.
+
+    `told_by`: certificates whose last comparison says the same.
+    """
+    entries = planner.registry.entries
+    return [
+        {
+            "zone": str(zone),
+            "error": text,
+            **on_wire(reason, "error"),
+            "told_by": [
+                str(cert)
+                for cert, entry in entries.items()
+                if cert.group == str(zone) and entry.report
+                if any(one.wrong and one.text == text for one in entry.report.findings)
+            ],
+        }
+        for zone, text, reason in planner.zones.troubled()
+    ]
+
+
+def dns() -> list[dict[str, Any]]:
+    """Return what of name servers is not asked, or has to wait, because of the bounds."""
+    return [{"text": say(one), **on_wire(one)} for one in bounds().remarks()]
+
+
+def dh(planner: Planner) -> list[dict[str, Any]]:
+    """Return what failed when Diffie-Hellman groups were looked at last."""
+    return [{"error": text} for text in planner.dh.troubles]
+
+
+def _dane(entry: Entry) -> dict[str, Any] | None:
+    """Return how the last comparison of DNS, ports and keys went, None without one."""
+    report = entry.report
+    if report is None or not entry.wanted.dane:
+        return None
+    return {
+        "at": time(report.at),
+        "ok": not report.wrong,
+        "fits": report.fits,
+        "problems": report.wrong,
+        "warnings": report.warnings,
+        "unseen": report.unseen,
+    }
+
+
+def _next_try(entry: Entry, trouble: Trouble | None, failed: Server | None) -> datetime | None:
+    if entry.hold:
+        return entry.looks_at
+    if entry.decision.looks_again is not None:
+        return entry.decision.looks_again
+    if trouble is not None:
+        return trouble.next_try
+    if entry.decision.alarm:
+        return entry.looks_at
+    return failed.next_try if failed is not None else None
+
+
+def _trouble(entry: Entry) -> Trouble | None:
+    state = entry.state
+    return entry.decision.stuck or state.trouble or state.delivery_trouble
+
+
+def _last_error(
+    entry: Entry, trouble: Trouble | None, failed: Server | None
+) -> tuple[str, str, Reason | None]:
+    """Return what failed last, what that is about (`CertStatus.about`), and its reason."""
+    if entry.hold:
+        return entry.hold, CertStatus.REASON, said(entry.hold)
+    if entry.unsaved:
+        return entry.unsaved, "", said(entry.unsaved)
+    waits = entry.decision.waits_for_ca  # its CA says what failed
+    if trouble is not None and not trouble.rests and not waits:
+        return trouble.text, "", trouble.reason or said(trouble.text)
+    if alarm := entry.decision.alarm:
+        about = CertStatus.REASON if alarm in entry.decision.reason.within() else ""
+        return say(alarm), CertStatus.SET if alarm.code is Held.CA_UNUSABLE else about, alarm
+    if failed is not None and not waits:
+        place = f"{failed.kind} on {failed.host}"
+        return f"{place}: {failed.error}", place, said(failed.error)
+    return "", "", None
+
+
+def _failed_server(servers: tuple[Server, ...]) -> Server | None:
+    failed = [server for server in servers if server.attempts and server.next_try]
+    return min(failed, key=lambda server: str(server.next_try), default=None)
+
+
+def set_row(facts: SetFacts | None, note: SetNote | None) -> dict[str, Any] | None:
+    """Return one set, None without a certificate."""
+    if facts is None or facts.cert is None:
+        return None
+    return {
+        "set": str(facts.name),
+        "serial": facts.cert.serial,
+        "not_before": time(facts.cert.not_before),
+        "not_after": time(facts.cert.not_after),
+        "issued_at": time(issued_at(facts, note)),
+        "names": list(facts.cert.names),
+        "key": facts.cert.key,
+        "unmet": list(note.unmet) if note is not None else [],
+    }
 
 
 class StatusDocument:
@@ -64,7 +333,7 @@ class StatusDocument:
     def _document(self, cert: CertId, entry: Entry) -> bytes:
         made = self._made.get(cert)
         if made is None or made[0] is not entry:
-            value = plain_values(documents.status_entry(cert, entry))
+            value = plain_values(status_entry(cert, entry))
             text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
             made = self._made[cert] = (entry, text.encode("utf-8", "replace"))
         return made[1]
@@ -76,7 +345,7 @@ class StatusDocument:
         about = {
             "version": __version__,
             "pid": self._pid,
-            "started": documents.time(self._started),
+            "started": time(self._started),
             "state": "running",
             "text": f"{text}{_refused(planner)}",
             "summary": text,
@@ -84,12 +353,12 @@ class StatusDocument:
             "refused": refused.as_json() if refused else None,
         }
         return {
-            "version": documents.FORMAT,
+            "version": FORMAT,
             "daemon": about,
-            "hosts": documents.hosts(planner),
-            "zones": documents.zones(planner),
-            "dns": documents.dns(),
-            "dh": documents.dh(planner),
+            "hosts": hosts(planner),
+            "zones": zones(planner),
+            "dns": dns(),
+            "dh": dh(planner),
         }
 
 
@@ -102,7 +371,7 @@ def _list_of(parts: Iterable[bytes]) -> bytes:
 
 def in_trouble(entry: Entry, now: datetime) -> bool:
     """Whether something about a certificate failed and is not yet made good."""
-    return failed(documents.status_of(entry), now)
+    return failed(status_of(entry), now)
 
 
 def summary(planner: Planner) -> str:
@@ -116,7 +385,7 @@ def _certificates(planner: Planner) -> str:
     for cert in which:
         entry = planner.registry[cert]
         live += entry.state.curr is not None and not entry.unusable
-        troubled += bool(troubles(documents.status_of(entry), now))  # as `sslmctl status` counts
+        troubled += bool(troubles(status_of(entry), now))  # as `sslmctl status` counts
     trouble = f", {troubled} in trouble" if troubled else ""
     return f"{len(which)} certificates, {live} live{trouble}"
 
