@@ -6,14 +6,12 @@ Every decision has a reason (I10).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from sslmd.core.events import AskDropped
 from sslmd.core.host.delivering import delivering
 from sslmd.core.jobs import Rolling
-from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Why, said
 from sslmd.core.renew_track import renewing
 from sslmd.core.state import Request
@@ -28,7 +26,10 @@ def decide(view: View, now: datetime) -> Decision:
         unmanaged = Reason(Why.UNMANAGED)
         asked = view.state.ask is not None
         return Decision(unmanaged, event=AskDropped(now, unmanaged) if asked else None)
-    view = _without_false_next(view)
+    state = view.state
+    if state.next is not None and state.curr is not None and state.next.name == state.curr.name:
+        # Trees of ssl-mgr's have a `next` that is `curr`: it is none.
+        view = replace(view, state=replace(state, next=None, next_note=None))
     making = renewing(view, now)
     # A roll comes before delivery, so that a new `next` is not copied twice.
     if making.event is not None or isinstance(making.job, Rolling):
@@ -46,23 +47,6 @@ def decide(view: View, now: datetime) -> Decision:
     return replace(
         making,
         reason=speaks.reason,
-        wake_at=_earlier(making.wake_at, step.wake_at),
+        wake_at=min(filter(None, (making.wake_at, step.wake_at)), default=None),
         stuck=speaks.stuck,
     )
-
-
-def plan(views: Iterable[View], now: datetime) -> dict[CertId, Decision]:
-    """Return the decision for every certificate."""
-    return {view.wanted.spec.id: decide(view, now) for view in views}
-
-
-def _without_false_next(view: View) -> View:
-    """Trees of ssl-mgr's have a `next` that is `curr`: it is none."""
-    state = view.state
-    if state.next is None or state.curr is None or state.next.name != state.curr.name:
-        return view
-    return replace(view, state=replace(state, next=None, next_note=None))
-
-
-def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
-    return min((when for when in (one, other) if when is not None), default=None)

@@ -44,19 +44,11 @@ PATIENCE = 1 / 2
 
 def renewing(view: View, now: datetime) -> Decision:
     """Return the next step towards a new `curr`."""
-    hold = hold_of(view, now)
-    step = _renewing(view, hold, now)
-    if hold is not None and not step.alarm:
-        step = replace(step, alarm=hold.reason)
-    return step
-
-
-def _renewing(view: View, hold: Hold | None, now: datetime) -> Decision:
-    state = view.state
-    next_ = state.next
+    hold, state, next_ = hold_of(view, now), view.state, view.state.next
     renew_time = due(state, view.wanted)
     if state.phase is Phase.ADVERTISED and (lost := lost_sight(view)):
-        return Decision(lost, event=Lost(now, lost), renew_at=renew_time)
+        alarm = hold.reason if hold is not None else None
+        return Decision(lost, event=Lost(now, lost), renew_at=renew_time, alarm=alarm)
     back = state.ask.back if state.ask is not None else None
     if back is not None:
         step = _going_back(view, back, now)
@@ -67,7 +59,8 @@ def _renewing(view: View, hold: Hold | None, now: datetime) -> Decision:
         step = _on_deck(view, hold, now)
     else:
         step = _making(view, hold, now)
-    step = replace(step, renew_at=renew_time)
+    alarm = step.alarm or (hold.reason if hold is not None else None)
+    step = replace(step, renew_at=renew_time, alarm=alarm)
     stuck = blocking(state.trouble, view.wanted, now)
     if stuck is not None and stuck.binding and isinstance(step.job, Rolling):
         stuck = None  # what a CA asked for: it is not asked
@@ -95,7 +88,11 @@ def _making(
     if ask is not None and ask.what is Request.ROLL:
         return _dropped(now, useless or Reason(Ended.NOTHING_ON_DECK))
     forced = ask is not None and ask.force
-    if hold is not None and _stops(hold, ask):
+    # That a CA is renewed all the same takes an admin who says so.
+    may = ask is not None and ask.new_key
+    if hold is not None and hold.grip is not Grip.LOST:
+        may = hold.grip is not Grip.DOUBTFUL or forced
+    if hold is not None and not may:
         if ask is not None:
             return _dropped(now, hold.reason)
         return Decision(Reason(Why.LEFT, why=hold.reason), alarm=hold.reason)
@@ -123,13 +120,6 @@ def _making(
     return Decision(reason, job=get(wanted.spec.id, state.next.name, reason))
 
 
-def _stops(hold: Hold, ask: Ask | None) -> bool:
-    """Whether a CA is not renewed at all: that takes an admin who says so."""
-    if hold.grip is Grip.LOST:
-        return ask is None or not ask.new_key
-    return hold.grip is Grip.DOUBTFUL and (ask is None or not ask.force)
-
-
 def _finishes(view: View, next_: SetFacts) -> bool:
     """Whether the unfinished set on deck is what is wanted, and of a CA, that CA."""
     if not can_finish(next_, view.wanted):
@@ -144,7 +134,12 @@ def _finishes(view: View, next_: SetFacts) -> bool:
 def _new_set(view: View, now: datetime, why: Reason) -> Decision:
     curr, ask = view.state.curr, view.state.ask
     if is_known(view):
-        return _new_set_of_ca(view, now, why)
+        # A CA that was in use keeps its key, unless an admin asked for another.
+        new_key = ask is not None and ask.new_key
+        at_end = why.code not in FORCED and not new_key
+        told_so = why.also(Reason(Why.CA_NEW_KEY if new_key else Why.CA_KEEPS_KEY))
+        job = MakeKey(view.wanted.spec.id, told_so, not new_key, new_key=new_key, at_end=at_end)
+        return _ca_wait(view, now, why) or Decision(told_so, job=job)
     reuse = ask is not None and ask.reuse
     keep = not reuse and _keeps(view)
     if reuse and (curr is None or curr.key != str(view.wanted.spec.key)):
@@ -154,16 +149,6 @@ def _new_set(view: View, now: datetime, why: Reason) -> Decision:
     if view.wanted.dane and (reuse or keep):
         why = why.also(Reason(Why.KEEPS_CURR_KEY if reuse else Why.KEEPS_AHEAD_KEY))
     return Decision(why, job=MakeKey(view.wanted.spec.id, why, reuse, keep))
-
-
-def _new_set_of_ca(view: View, now: datetime, why: Reason) -> Decision:
-    """A CA that was in use keeps its key, unless an admin asked for another."""
-    ask = view.state.ask
-    new_key = ask is not None and ask.new_key
-    at_end = why.code not in FORCED and not new_key
-    told_so = why.also(Reason(Why.CA_NEW_KEY if new_key else Why.CA_KEEPS_KEY))
-    job = MakeKey(view.wanted.spec.id, told_so, not new_key, new_key=new_key, at_end=at_end)
-    return _ca_wait(view, now, why) or Decision(told_so, job=job)
 
 
 def _keeps(view: View) -> bool:

@@ -5,7 +5,6 @@ Pure: handed the facts, what is wanted, and the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -162,7 +161,12 @@ def why_unwanted(
         return Reason(Why.NAMES, changes=tuple(changes))
     if facts.key and facts.key != str(wanted.spec.key):
         return Reason(Why.KEY, asked=str(wanted.spec.key), has=facts.key)
-    if _other_ca(facts, note, wanted, signers):
+    if isinstance(wanted.spec.signer, AcmeCa) or not signers or not facts.signer:
+        # The names and keys of public CAs change; without any at hand, what is noted counts.
+        is_other = note is not None and note.ca not in ("", str(wanted.spec.signer))
+    else:
+        is_other = facts.signer not in signers
+    if is_other:
         was = note.ca if note else ""
         if was in ("", str(wanted.spec.signer)):
             was = facts.cert.issuer if facts.cert else "?"
@@ -181,16 +185,6 @@ def why_useless(
     return why_unwanted(facts, note, wanted, signers) or why_unusable(facts, now)
 
 
-def _other_ca(
-    facts: SetFacts, note: SetNote | None, wanted: Wanted, signers: frozenset[str]
-) -> bool:
-    """Whether another CA signed it. Of the site's own CAs, the name and the key decide."""
-    if isinstance(wanted.spec.signer, AcmeCa) or not signers or not facts.signer:
-        # The names and keys of public CAs change; without any at hand, what is noted counts.
-        return note is not None and note.ca not in ("", str(wanted.spec.signer))
-    return facts.signer not in signers
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """What the checks look at."""
@@ -203,37 +197,18 @@ class Question:
     now: datetime
 
 
-def _forced(ask: Question) -> Reason | None:
-    return Reason(Why.FORCED) if ask.forced else None
-
-
-def _unusable(ask: Question) -> Reason | None:
-    return why_unusable(ask.curr, ask.now)
-
-
-def _unwanted(ask: Question) -> Reason | None:
-    if ask.curr is None:
-        return None
-    return why_unwanted(ask.curr, ask.note, ask.wanted, ask.signers)
-
-
-def _due(ask: Question) -> Reason | None:
-    if ask.curr is None or ask.curr.cert is None:
-        return None
-    due = when_due(ask.curr, ask.note, ask.wanted)
-    if due is None or due > ask.now:
-        return None
-    end = ask.curr.cert.not_after
-    chain_end = ask.curr.chain_end if ends_first(ask.curr, ask.wanted) else None
-    return Reason(Why.DUE, left=end - ask.now, lead=end - due, end=chain_end)
-
-
-CHECKS: tuple[Callable[[Question], Reason | None], ...] = (_unusable, _unwanted, _due, _forced)
-
-
 def why_renew(question: Question) -> Reason | None:
     """Return the first reason to renew, or None if there is none."""
-    for check in CHECKS:
-        if reason := check(question):
-            return reason
-    return None
+    curr, now = question.curr, question.now
+    if why := why_unusable(curr, now):
+        return why
+    assert curr is not None
+    assert curr.cert is not None
+    if why := why_unwanted(curr, question.note, question.wanted, question.signers):
+        return why
+    due = when_due(curr, question.note, question.wanted)
+    if due is not None and due <= now:
+        end = curr.cert.not_after
+        chain_end = curr.chain_end if ends_first(curr, question.wanted) else None
+        return Reason(Why.DUE, left=end - now, lead=end - due, end=chain_end)
+    return Reason(Why.FORCED) if question.forced else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -23,6 +24,10 @@ Errors = dict[CertId, Exception]
 
 # Seconds to the next try after a write failed.
 RETRY = 20.0
+
+# Seconds from one batch to the next that nobody waits for: with thousands of certificates on their
+# way, what happens to one in between is written together.
+PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Ledger:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sslmd-notes")
         self._pending: dict[CertId, _Pending] = {}
         self._being_written: dict[CertId, _Pending] = {}
-        self._wanted = asyncio.Event()
+        self._wanted, self._urgent = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failing: set[CertId] = set()
         self._closing = False
@@ -90,12 +95,14 @@ class Ledger:
         future = asyncio.get_running_loop().create_future()
         pending.awaited.append(future)
         self._wanted.set()
+        self._urgent.set()
         await future
 
     async def close(self) -> None:
         """Write what is left, as far as it can be written, and end."""
         self._closing = True
         self._wanted.set()
+        self._urgent.set()
         if self._task is not None:
             await self._task
         self._thread.shutdown()
@@ -104,6 +111,8 @@ class Ledger:
         while not (self._closing and not self._pending):
             await self._wanted.wait()
             self._wanted.clear()
+            if not self._closing:
+                self._urgent.clear()
             batch, self._pending = self._pending, {}
             self._being_written = batch
             loop = asyncio.get_running_loop()
@@ -116,6 +125,8 @@ class Ledger:
                 return
             if errors:
                 loop.call_later(RETRY, self._wanted.set)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), PAUSE)
 
     def _pages_of(self, which: Iterable[CertId]) -> tuple[dict[CertId, Page], Errors]:
         """Return what to write, and whose page cannot be made; what is gone has none."""

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from sslmd.core.errors import Permanent, naming
@@ -193,8 +193,29 @@ def write_file(path: str, data: bytes, mode: int = KEY_MODE) -> None:
         write_in(folder, name, data, mode)
 
 
+def write_files(place: str, contents: Mapping[str, bytes], modes: Mapping[str, int]) -> None:
+    """Put files into a folder, each as `write_file` does, one after another in their order.
+
+    They are durable together, when this returns. `modes`: of each. Raises as `write_file` does.
+    """
+    path = place
+    try:
+        with holding(f"{place}/.") as (folder, _):
+            for name, data in contents.items():
+                path = f"{place}/{name}"
+                _put(folder, name, data, modes[name])
+            os.fsync(folder)
+    except OSError as err:
+        raise trouble(err, "write", path) from err
+
+
 def write_in(folder: int, name: str, data: bytes, mode: int = KEY_MODE) -> None:
     """Put `data` into a folder that is held, as `write_file` does; raises OSError."""
+    _put(folder, name, data, mode)
+    os.fsync(folder)
+
+
+def _put(folder: int, name: str, data: bytes, mode: int) -> None:
     temp = temp_name(name)
     try:
         write_new(temp, data, mode, folder)
@@ -203,7 +224,6 @@ def write_in(folder: int, name: str, data: bytes, mode: int = KEY_MODE) -> None:
         with suppress(OSError):
             os.unlink(temp, dir_fd=folder)
         raise
-    os.fsync(folder)
 
 
 def write_new(name: str, data: bytes, mode: int, folder: int | None = None) -> None:

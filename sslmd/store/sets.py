@@ -214,10 +214,16 @@ def remove_unfinished(tree: Tree, cert: CertId) -> list[SetName]:
     return removed
 
 
+def write_set_files(tree: Tree, cert: CertId, name: SetName, contents: dict[str, bytes]) -> None:
+    """Put files into a set, in their order, private where they hold a key."""
+    modes = {file: files.KEY_MODE if file in SECRET_FILES else files.FILE_MODE for file in contents}
+    if contents:
+        files.write_files(tree.set_dir(cert, name), contents, modes)
+
+
 def write_set_file(tree: Tree, cert: CertId, name: SetName, file: str, data: bytes) -> None:
     """Put one file into a set, private if it holds a key."""
-    mode = files.KEY_MODE if file in SECRET_FILES else files.FILE_MODE
-    files.write_file(f"{tree.set_dir(cert, name)}/{file}", data, mode)
+    write_set_files(tree, cert, name, {file: data})
 
 
 def put_on_deck(tree: Tree, cert: CertId, name: SetName) -> None:

@@ -71,8 +71,7 @@ def _make_key(job: MakeKey, site: Site) -> KeyMade:
         raise Permanent("key and CSR do not come out as its service file asks", about=cert)
     name = sets.new_set(tree, cert, now)
     try:
-        sets.write_set_file(tree, cert, name, PRIVKEY, key)
-        sets.write_set_file(tree, cert, name, CSR, csr)
+        sets.write_set_files(tree, cert, name, {PRIVKEY: key, CSR: csr})
         sets.put_on_deck(tree, cert, name)
     except SslmError:
         with suppress(SslmError):  # half a set is of no use; one more try makes another
@@ -247,9 +246,8 @@ def _take_in(
     wanted = wanted_of(service, site.config)
     facts = judged(wanted, name, asked.key, whole, note, now)
     tlsa_rr.of_new_set(site.tree, service, name, {PRIVKEY: asked.key, **whole})
-    for file, data in whole.items():
-        if asked.contents.get(file) != data:
-            sets.write_set_file(site.tree, cert, name, file, data)
+    new = {file: data for file, data in whole.items() if asked.contents.get(file) != data}
+    sets.write_set_files(site.tree, cert, name, new)
     sets.finish(site.tree, cert, name)
     return CertIssued(now, facts, note)
 

@@ -74,8 +74,7 @@ def _roll(job: Roll, site: Site) -> Rolled:
     sets.check_folders(tree, cert, job.set)
     contents = sets.read_files(tree.set_dir(cert, job.set))
     repaired = repairs(contents)
-    for file, data in repaired.items():
-        sets.write_set_file(tree, cert, job.set, file, data)
+    sets.write_set_files(tree, cert, job.set, repaired)
     facts = sets.read_set(tree, cert, job.set)
     if not facts.complete:
         why = Reason(Failed.CHANGED_ON_DISK, set=job.set, problem=facts.problem, arg=cert.arg)

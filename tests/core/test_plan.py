@@ -25,7 +25,7 @@ from sslmd.core.jobs import Certify, CertJob, Deliver, MakeKey, Order, Roll, Set
 from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import CertId, SetName
-from sslmd.core.plan import decide, plan
+from sslmd.core.plan import decide
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, SetFacts
 from sslmd.core.state import (
@@ -606,7 +606,7 @@ def test_the_plan_of_all() -> None:
         View(CA_WANTED, CertState(), above),
         look(settled(None), above=ca(None)),
     ]
-    found = plan(views, NOW)
+    found = {view.wanted.spec.id: decide(view, NOW) for view in views}
     assert isinstance(found[root.spec.id].job, MakeKey)
     assert found[CA_WANTED.spec.id].waits_for_ca
     assert found[WEB].waits_for_ca

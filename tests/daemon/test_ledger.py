@@ -132,3 +132,28 @@ async def test_an_error_of_our_own_is_told_and_stops_neither_others_nor_the_next
     await ledger.written(WEB)
     assert [one.text for one in certs.history(tools.site.tree, WEB)] == ["first", "second"]
     await ledger.close()
+
+
+async def test_what_nobody_waits_for_is_written_together(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves: list[int] = []
+    save = certs.save
+
+    def counted(*args: Any, **more: Any) -> None:
+        saves.append(1)
+        save(*args, **more)
+
+    monkeypatch.setattr(certs, "save", counted)
+    ledger = Ledger(tools.site, lambda _: Page(CertState(), {}), lambda *_: None)
+    ledger.start()
+    ledger.note(WEB, [entry("first")])
+    await ledger.written(WEB)
+    for text in ("second", "third", "fourth"):
+        ledger.note(WEB, [entry(text)])
+        ledger.write()
+        await asyncio.sleep(0.02)
+    await ledger.close()
+    assert len(saves) == 2
+    known = [one.text for one in certs.history(tools.site.tree, WEB)]
+    assert known == ["first", "second", "third", "fourth"]
