@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sslmd.acme.account_key import AccountKey, b64
-from sslmd.net.acme_messages import PUBLIC_KEY, SIGN, OfKey, PublicKey, Sign, Signature
+from sslmd.net.acme_messages import PUBLIC_KEY, SIGN, AskSignature, OfKey, PublicKey, Signature
 from sslmd.net.link import Handlers
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
@@ -58,7 +58,7 @@ class Signer:
         """Return what answers the network process."""
         return {SIGN: self._sign, PUBLIC_KEY: self._public_key}
 
-    async def _sign(self, asked: Sign) -> Signature:
+    async def _sign(self, asked: AskSignature) -> Signature:
         known = self._keys.get(asked.key)
         if known is None or known.server != asked.server or not _is_of(asked.url, known.server):
             return _REFUSED
@@ -83,8 +83,8 @@ class Signer:
         return PublicKey(json.dumps(known.key.public) if known is not None else "")
 
 
-def _bound(asked: Sign, known: KnownKey) -> Signature:
-    """Sign with the key of the external account, and only our own public key."""
+def _bound(asked: AskSignature, known: KnownKey) -> Signature:
+    """AskSignature with the key of the external account, and only our own public key."""
     binding = known.binding
     ours = b64(json.dumps(known.key.public).encode())
     if binding is None or binding.kid != asked.binding_kid or asked.payload != ours:

@@ -25,11 +25,11 @@ from sslmd.net.acme_messages import (
     Account,
     AcmeAccount,
     AcmeDirectory,
+    AcmeOrder,
     AcmeProblem,
-    AcmeServer,
     Authorization,
+    CaAddress,
     Chains,
-    Order,
     RenewalInfo,
 )
 from sslmd.net.acme_read import (
@@ -69,7 +69,7 @@ MOST_CHAINS = 5
 _OPEN = frozenset({"pending", "processing"})
 
 
-class NewOrder(acme.NewOrder):
+class OrderBody(acme.NewOrder):
     """With `replaces` (RFC 9773 §5), which the library does not have."""
 
     replaces: str | None = field("replaces", omitempty=True)
@@ -81,7 +81,7 @@ class Engine:
     def __init__(self, sign: Signing, public_key: PublicKey) -> None:
         self._sign = sign
         self._public_key = public_key
-        self._cas: dict[AcmeServer, Ca] = {}
+        self._cas: dict[CaAddress, Ca] = {}
 
     def handlers(self) -> Mapping[Any, Callable[[Any], Awaitable[Any]]]:
         """Return what does each operation."""
@@ -111,7 +111,7 @@ class Engine:
 
         return done
 
-    def _ca(self, server: AcmeServer) -> Ca:
+    def _ca(self, server: CaAddress) -> Ca:
         ca = self._cas.pop(server, None)
         if ca is None:
             try:
@@ -142,7 +142,7 @@ class Engine:
 
     # --- accounts (§7.3) ---
 
-    async def _register(self, asked: messages.Register) -> Account:
+    async def _register(self, asked: messages.AskAccount) -> Account:
         ca = self._ca(asked.server)
         directory = await ca.directory()
         url = url_in(directory, "newAccount")
@@ -152,7 +152,7 @@ class Engine:
         elif asked.binding_kid:
             key = await self._public_key(asked.account.key)
             fields["external_account_binding"] = await ca.signed(
-                messages.Sign(
+                messages.AskSignature(
                     server=asked.server.url,
                     key=asked.account.key,
                     url=url,
@@ -182,7 +182,7 @@ class Engine:
             raise ProblemError(AcmeProblem("nonsense", asked.server.url, type="no-key-change"))
         old = json.loads(await self._public_key(asked.account.key))
         inner = await ca.signed(
-            messages.Sign(
+            messages.AskSignature(
                 server=asked.server.url,
                 key=asked.new_key,
                 url=url,
@@ -194,10 +194,10 @@ class Engine:
 
     # --- orders (§7.4) ---
 
-    async def _new_order(self, asked: messages.NewOrder) -> Order:
+    async def _new_order(self, asked: messages.AskOrder) -> AcmeOrder:
         ca = self._ca(asked.server)
         directory = await ca.directory()
-        order = NewOrder(
+        order = OrderBody(
             identifiers=[identifier_of(name) for name in asked.names],
             profile=asked.profile or None,
             replaces=(asked.replaces or None) if url_in(directory, "renewalInfo") else None,
@@ -205,7 +205,7 @@ class Engine:
         reply = await ca.post(asked.account, url_in(directory, "newOrder"), order.to_json())
         return ca.order(reply, location_of(reply))
 
-    async def _order(self, asked: messages.OfOrder) -> Order:
+    async def _order(self, asked: messages.OfOrder) -> AcmeOrder:
         ca = self._ca(asked.server)
         return ca.order(await ca.post(asked.account, asked.url), asked.url)
 
@@ -234,7 +234,7 @@ class Engine:
                     del waits[url]
         return tuple(found[url] for url in asked.authorizations)
 
-    async def _finalize(self, asked: messages.Finalize) -> Order:
+    async def _finalize(self, asked: messages.Finalize) -> AcmeOrder:
         ca = self._ca(asked.server)
         end = asyncio.get_running_loop().time() + asked.seconds
         reply = await ca.post(asked.account, asked.order)

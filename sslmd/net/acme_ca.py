@@ -16,12 +16,12 @@ from acme import messages as acme
 
 from sslmd.net.acme_messages import (
     AcmeAccount,
+    AcmeChallenge,
+    AcmeOrder,
     AcmeProblem,
-    AcmeServer,
+    AskSignature,
     Authorization,
-    Challenge,
-    Order,
-    Sign,
+    CaAddress,
     Signature,
 )
 from sslmd.net.acme_read import (
@@ -40,7 +40,7 @@ from sslmd.net.acme_read import (
 )
 from sslmd.net.web import Reply, UnreachedError, Web
 
-Signing = Callable[[Sign], Awaitable[Signature]]
+Signing = Callable[[AskSignature], Awaitable[Signature]]
 
 # How often one request is made with another nonce; nonces that are kept.
 MOST_NONCES = 8
@@ -57,7 +57,7 @@ _JOSE = {"Content-Type": "application/jose+json"}
 class Ca:
     """One CA: its connections, its directory, nonces that it gave."""
 
-    def __init__(self, server: AcmeServer, sign: Signing) -> None:
+    def __init__(self, server: CaAddress, sign: Signing) -> None:
         self._server = server
         self._sign = sign
         self._web = Web(server.roots, max(1, min(server.most, 32)))
@@ -110,7 +110,7 @@ class Ca:
         payload = "" if body is None else b64(json.dumps(body).encode())
         for left in reversed(range(MOST_NONCES + 1)):
             signed = await self.signed(
-                Sign(
+                AskSignature(
                     server=self._server.url,
                     key=account.key,
                     url=url,
@@ -127,7 +127,7 @@ class Ca:
                     raise
         raise AssertionError
 
-    async def signed(self, asked: Sign) -> dict[str, str]:
+    async def signed(self, asked: AskSignature) -> dict[str, str]:
         """Return a JWS in its flattened form (RFC 7515 §7.2.2)."""
         answer = await self._sign(asked)
         if not answer.signature:
@@ -163,7 +163,7 @@ class Ca:
             self._nonces.append(nonce)
         return reply
 
-    def order(self, reply: Reply, url: str) -> Order:
+    def order(self, reply: Reply, url: str) -> AcmeOrder:
         """Read an order (§7.1.3)."""
         found = object_of(reply, acme.Order.from_json)
         urls = list(found.authorizations or ())
@@ -173,7 +173,7 @@ class Ca:
             raise nonsense(reply, "too-many-authorizations")
         document = json_of(reply)
         error = document.get("error")
-        return Order(
+        return AcmeOrder(
             url=url,
             status=found.status.name,
             names=tuple(text_of(one.value) for one in found.identifiers or ()),
@@ -195,7 +195,7 @@ class Ca:
         document = json_of(reply)
         offered = [one for one in document.get("challenges") or () if isinstance(one, dict)]
         challenges = tuple(
-            Challenge(*(text_of(one.get(key)) for key in ("type", "url", "token", "status")))
+            AcmeChallenge(*(text_of(one.get(key)) for key in ("type", "url", "token", "status")))
             for one in offered[:MOST_ENTRIES]
         )
         errors = [one["error"] for one in offered if isinstance(one.get("error"), dict)]

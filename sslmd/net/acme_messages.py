@@ -13,7 +13,7 @@ from sslmd.net.link import Operation, message
 
 @message
 @dataclass(frozen=True, slots=True)
-class AcmeServer:
+class CaAddress:
     """A CA's directory. `roots`: PEM to trust for it alone, "" for the system's own.
 
     `most`: requests that may be under way there at one time.
@@ -87,7 +87,7 @@ class AcmeDirectory:
 class OfServer:
     """Asks something of a CA as a whole."""
 
-    server: AcmeServer
+    server: CaAddress
 
 
 DIRECTORY: Operation[OfServer, AcmeDirectory | AcmeProblem] = Operation(
@@ -97,13 +97,13 @@ DIRECTORY: Operation[OfServer, AcmeDirectory | AcmeProblem] = Operation(
 
 @message
 @dataclass(frozen=True, slots=True)
-class Register:
+class AskAccount:
     """Asks for an account (§7.3). `contact`: mailto URLs. `only_existing`: find it, make none.
 
     `binding_kid`: the key identifier of an external account, whose key the daemon has (§7.3.4).
     """
 
-    server: AcmeServer
+    server: CaAddress
     account: AcmeAccount
     contact: tuple[str, ...] = ()
     binding_kid: str = ""
@@ -120,8 +120,8 @@ class Account:
     contact: tuple[str, ...] = ()
 
 
-REGISTER: Operation[Register, Account | AcmeProblem] = Operation(
-    "acme.register", Register, Account | AcmeProblem
+REGISTER: Operation[AskAccount, Account | AcmeProblem] = Operation(
+    "acme.register", AskAccount, Account | AcmeProblem
 )
 
 
@@ -130,7 +130,7 @@ REGISTER: Operation[Register, Account | AcmeProblem] = Operation(
 class ChangeAccount:
     """Asks what an account is, or changes it (§7.3.2, §7.3.6). None leaves it as it is."""
 
-    server: AcmeServer
+    server: CaAddress
     account: AcmeAccount
     contact: tuple[str, ...] | None = None
     deactivate: bool = False
@@ -146,7 +146,7 @@ ACCOUNT: Operation[ChangeAccount, Account | AcmeProblem] = Operation(
 class ChangeKey:
     """Asks for another key of an account (§7.3.5). `new_key`: how the daemon knows the new one."""
 
-    server: AcmeServer
+    server: CaAddress
     account: AcmeAccount
     new_key: str
 
@@ -158,7 +158,7 @@ KEY_CHANGE: Operation[ChangeKey, Account | AcmeProblem] = Operation(
 
 @message
 @dataclass(frozen=True, slots=True)
-class Order:
+class AcmeOrder:
     """An order as the CA has it (§7.1.3); `status` as §7.1.6 names it.
 
     `problem`: why it became invalid. `replaces`: as the CA repeats it (RFC 9773 §5). `retry_after`:
@@ -178,18 +178,18 @@ class Order:
 
 @message
 @dataclass(frozen=True, slots=True)
-class NewOrder:
+class AskOrder:
     """Asks for an order of DNS names and IP addresses (RFC 8738). `replaces`: RFC 9773 §5."""
 
-    server: AcmeServer
+    server: CaAddress
     account: AcmeAccount
     names: tuple[str, ...]
     profile: str = ""
     replaces: str = ""
 
 
-NEW_ORDER: Operation[NewOrder, Order | AcmeProblem] = Operation(
-    "acme.new-order", NewOrder, Order | AcmeProblem, repeatable=False
+NEW_ORDER: Operation[AskOrder, AcmeOrder | AcmeProblem] = Operation(
+    "acme.new-order", AskOrder, AcmeOrder | AcmeProblem, repeatable=False
 )
 
 
@@ -198,19 +198,19 @@ NEW_ORDER: Operation[NewOrder, Order | AcmeProblem] = Operation(
 class OfOrder:
     """Asks for an order by its URL."""
 
-    server: AcmeServer
+    server: CaAddress
     account: AcmeAccount
     url: str
 
 
-ORDER: Operation[OfOrder, Order | AcmeProblem] = Operation(
-    "acme.order", OfOrder, Order | AcmeProblem
+ORDER: Operation[OfOrder, AcmeOrder | AcmeProblem] = Operation(
+    "acme.order", OfOrder, AcmeOrder | AcmeProblem
 )
 
 
 @message
 @dataclass(frozen=True, slots=True)
-class Challenge:
+class AcmeChallenge:
     """One way to validate a name (§8): `dns-01` and `http-01` are of use here."""
 
     type: str
@@ -228,7 +228,7 @@ class Authorization:
     name: str
     status: str
     wildcard: bool = False
-    challenges: tuple[Challenge, ...] = ()
+    challenges: tuple[AcmeChallenge, ...] = ()
     problem: AcmeProblem | None = None
 
 
@@ -237,7 +237,7 @@ class Authorization:
 class OfAuthorizations:
     """Asks for authorizations by their URLs."""
 
-    server: AcmeServer
+    server: CaAddress
     account: AcmeAccount
     urls: tuple[str, ...]
 
@@ -256,7 +256,7 @@ class Offer:
     those to wait for, `seconds` at most.
     """
 
-    server: AcmeServer
+    server: CaAddress
     account: AcmeAccount
     challenges: tuple[str, ...]
     authorizations: tuple[str, ...]
@@ -276,15 +276,15 @@ class Finalize:
     What is at work already is only waited for.
     """
 
-    server: AcmeServer
+    server: CaAddress
     account: AcmeAccount
     order: str
     csr: bytes
     seconds: float
 
 
-FINALIZE: Operation[Finalize, Order | AcmeProblem] = Operation(
-    "acme.finalize", Finalize, Order | AcmeProblem
+FINALIZE: Operation[Finalize, AcmeOrder | AcmeProblem] = Operation(
+    "acme.finalize", Finalize, AcmeOrder | AcmeProblem
 )
 
 
@@ -293,7 +293,7 @@ FINALIZE: Operation[Finalize, Order | AcmeProblem] = Operation(
 class Fetch:
     """Asks for the certificate at a URL (§7.4.2). `alternates`: other chains to it as well."""
 
-    server: AcmeServer
+    server: CaAddress
     account: AcmeAccount
     url: str
     alternates: bool = False
@@ -317,7 +317,7 @@ CERTIFICATE: Operation[Fetch, Chains | AcmeProblem] = Operation(
 class OfCertificate:
     """Asks when a certificate is to be renewed (RFC 9773 §4.1). `ident`: how it is named there."""
 
-    server: AcmeServer
+    server: CaAddress
     ident: str
 
 
@@ -342,7 +342,7 @@ RENEWAL_INFO: Operation[OfCertificate, RenewalInfo | AcmeProblem] = Operation(
 
 @message
 @dataclass(frozen=True, slots=True)
-class Sign:
+class AskSignature:
     """Asks for the signature of a request (§6.2). `payload`: base64url, as it is sent.
 
     `uri`: the account's URL, "" for its public key in place of it. `nonce` "": an inner signature
@@ -367,7 +367,7 @@ class Signature:
     signature: str = ""
 
 
-SIGN: Operation[Sign, Signature] = Operation("sign", Sign, Signature)
+SIGN: Operation[AskSignature, Signature] = Operation("sign", AskSignature, Signature)
 
 
 @message

@@ -56,7 +56,7 @@ async def _serve(end: socket.socket, limits: tuple[str, ...]) -> None:
     async def alive(_: Alive) -> Alive:
         return Alive(os.geteuid(), limits)
 
-    async def sign(asked: acme_messages.Sign) -> acme_messages.Signature:
+    async def sign(asked: acme_messages.AskSignature) -> acme_messages.Signature:
         return await link.call(acme_messages.SIGN, asked)
 
     async def public_key(key: str) -> str:

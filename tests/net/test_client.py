@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sslmd.net import client
-from sslmd.net.acme_messages import DIRECTORY, AcmeProblem, AcmeServer, OfServer
+from sslmd.net.acme_messages import DIRECTORY, AcmeProblem, CaAddress, OfServer
 from sslmd.net.client import Net
 from sslmd.net.link import NetGone
 from sslmd.net.messages import PING, Alive
@@ -128,6 +128,6 @@ async def test_one_that_cannot_be_started_is_told_and_tried_again() -> None:
 
 async def test_what_cannot_be_reached_is_an_answer() -> None:
     async with _net() as (net, _):
-        answer = await net.call(DIRECTORY, OfServer(AcmeServer("http://127.0.0.1:1/dir")))
+        answer = await net.call(DIRECTORY, OfServer(CaAddress("http://127.0.0.1:1/dir")))
         assert isinstance(answer, AcmeProblem)
         assert (answer.kind, answer.type) == ("unreachable", "system")

@@ -109,7 +109,7 @@ def test_nothing_but_the_network_is_left(tmp_path: Path, user: str) -> None:
 
 
 async def test_seen_from_outside() -> None:
-    told: list[str] = []
+    told: list[str | BaseException] = []
     net = Net({}, told.append, told.append, user=_USER)
     await net.start()
     try:
