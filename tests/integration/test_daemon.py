@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import stat
@@ -84,7 +85,7 @@ def test_force_renew_gives_a_next_and_roll_waits_its_time(site: Site) -> None:
     assert rolled["next"] is None
     assert rolled["phase"] == "settled"
     history = site.ctl("show", "example.com:web-ec").stdout
-    assert "forced, min_roll_mins lasts until" in history
+    assert re.search("forced.* min_roll_mins ", history)
 
 
 def test_a_next_waits_for_its_window(site: Site) -> None:
@@ -100,13 +101,14 @@ def test_a_next_waits_for_its_window(site: Site) -> None:
     on_deck = site.wait_reason(WEB, "window")
     assert on_deck["roll_at"] > f"{opens - timedelta(days=2):%F}"
     refused = site.ctl("roll", WEB, status=1)
-    assert f"when its roll_window opens ({window}); --force rolls it now" in refused.stderr
+    assert f"({window})" in refused.stderr
+    assert "--force" in refused.stderr
     assert site.status(WEB)[WEB]["curr"] == before["curr"]
 
     site.ctl("roll", "--force", WEB)
     assert site.status(WEB)[WEB]["curr"]["serial"] == on_deck["next"]["serial"]
     shown = site.ctl("show", WEB).stdout
-    assert f"forced, its roll_window ({window}) opens at" in shown
+    assert re.search(rf"forced.* roll_window \({re.escape(window)}\)", shown)
 
 
 def test_force_renew_replaces_what_is_on_deck_and_renew_does_not(site: Site) -> None:
@@ -410,17 +412,18 @@ def test_a_refused_configuration_stays_visible_until_a_good_one_is_loaded(site: 
     refused = site.ctl("reload", status=1)
     assert f"ssl-mgr.conf:{line + 2}: globals.cmd_timeout" in refused.stderr
     assert f"warning: {conf}:{line + 1}: globals.cmd_timout" in refused.stderr
-    assert "stays in force; the next start would fail" in refused.stderr
+    assert "in force" in refused.stderr
 
     mistake = f"{conf}:{line + 2}: globals.cmd_timeout"
     shown = site.ctl("status").stdout
-    assert "the configuration was refused at " in shown
+    assert "refused" in shown
     assert mistake in shown
     document = json.loads(site.ctl("status", "--json").stdout)
     assert document["daemon"]["refused"]["consequence"] == "the next start would fail"
     assert mistake in document["daemon"]["refused"]["mistakes"][0]
     checked = site.ctl("check", status=1)
-    assert checked.stdout.startswith("SSLMD WARNING - the configuration was refused at ")
+    assert checked.stdout.startswith("SSLMD WARNING - ")
+    assert "refused" in checked.stdout
     assert mistake in checked.stdout
 
     changed = good.replace("[globals]", "[globals]\ncmd_timeout = 30", 1)
@@ -448,6 +451,7 @@ def test_a_delivery_does_not_fail_because_of_a_renewal(site: Site) -> None:
     site.ctl("reload")
     site.wait_line("attempt 1 failed")
     delivered = site.ctl("deliver", "example.com:web-ec")
-    assert "done: delivered: web on localhost" in delivered.stdout
+    assert delivered.stdout.startswith(f"{WEB}: done: ")
+    assert "web on localhost" in delivered.stdout
     assert site.status(WEB)[WEB]["attempts"] == 1
     assert site.ctl("renew", "example.com:web-ec", status=1).stdout.startswith(f"{WEB}: failed: ")

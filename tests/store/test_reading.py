@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 
-from sslmd.core.names import CertId
-from sslmd.core.state import CertState
+from sslmd.core.errors import Failure, Trouble
+from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import Reason, Why
+from sslmd.core.spec import CertFacts, SetFacts
+from sslmd.core.state import (
+    CertState,
+    Delivered,
+    Phase,
+    Server,
+    ServerPhase,
+    SetNote,
+    Unseen,
+)
 from sslmd.store.certs import Loaded
 from sslmd.store.reading import MANY, helpers_for, read_all
 
@@ -59,3 +71,23 @@ def test_nothing_is_left_behind() -> None:
 def test_helpers_are_for_large_trees_on_several_cores() -> None:
     assert helpers_for(MANY - 1) == 0
     assert helpers_for(MANY) < len(os.sched_getaffinity(0))
+
+
+def test_what_a_helper_packs_is_what_it_read() -> None:
+    at = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+    name = SetName.parse("20261130-12:00:00")
+    facts = CertFacts("1f", at, at, ("example.com",), "", "CN=ca", "ec secp256r1", is_ca=False)
+    reason = Reason(Why.VALID, names=("a", "b"))
+    trouble = Trouble(3, Failure.TRANSIENT, "busy", at, at, reason=reason)
+    state = CertState(
+        phase=Phase.ROLLED,
+        curr=SetFacts(name, "ec secp256r1", frozenset({"example.com"}), facts, ""),
+        curr_note=SetNote(0.5, at, "my-ca"),
+        deployed=name,
+        delivered=Delivered(name),
+        servers=(Server("web", "host", ServerPhase.DELIVERED, name, unseen=Unseen("why")),),
+        trouble=trouble,
+    )
+    loaded = Loaded(state, remarks=["odd"], unsaved=True)
+    every = read_all(lambda which: dict.fromkeys(which, loaded), WHICH, 1)
+    assert all(one == loaded for one in every.values())
