@@ -178,6 +178,8 @@ class Failed(Code):
     KEY_NONE = "key-none"
     KEY_OTHERS = "key-others"
     KEY_EMPTY = "key-empty"
+    # the network process
+    NET_GONE = "net-gone"
     # why a CA cannot be reached
     NOT_TRUSTED = "not-trusted"
     TLS_FAILED = "tls-failed"

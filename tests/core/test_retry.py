@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -22,6 +22,7 @@ from sslmd.core.errors import (
     is_over,
     kind_of,
     text_of,
+    together,
 )
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Held, Reason
@@ -122,3 +123,18 @@ def test_it_keeps_the_code_of_what_failed() -> None:
     assert trouble == replace(trouble, reason=None)  # as it is read again from disk
     bug = Trouble.of(KeyError("x"), 0, START, jitter=0)
     assert bug.reason == Reason(Held.OWN_ERROR, error="KeyError('x')")
+
+
+def test_several_failures_are_one_reason_of_all_of_theirs() -> None:
+    lost, now = Reason(Failed.NS_NO_SOA), datetime(2026, 6, 1, tzinfo=UTC)
+    silent = Transient(Reason(Failed.NS_CLOSED), about="zone example.com", retry_at=now)
+    failed = together([silent, Permanent(lost, about="zone example.com"), silent])
+    assert isinstance(failed, Permanent)
+    assert failed.reason.code is Failed.SEVERAL
+    assert failed.reason["parts"] == (Reason(Failed.NS_CLOSED), lost)  # each once
+    assert failed.reason["about"] == "zone example.com"  # and what they are about
+    apart = together([silent, Transient(lost, about="zone example.org")])
+    assert isinstance(apart, Transient)
+    assert apart.retry_at == now
+    assert apart.reason["parts"] == (silent.reason, lost.of("zone example.org"))
+    assert together([silent]) is silent

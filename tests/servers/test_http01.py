@@ -251,7 +251,7 @@ async def test_a_user_may_be_named(www: Path) -> None:
 async def test_a_host_that_hangs(www: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http01, "LIMIT", 1.0)
     monkeypatch.setattr(http01, "_script", lambda: "exec sleep 300")
-    with pytest.raises(Transient, match="it is not done within 1 s; see what hangs there"):
+    with pytest.raises(Transient, match="it did not end within 1 s; find out what hangs there"):
         await put(FAR, www, APEX, contents_of("token"), in_thread)
 
 

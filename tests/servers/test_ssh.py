@@ -200,7 +200,7 @@ def fails(text: str, status: int = 255) -> str:
             "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nsomebody could be "
             "eavesdropping\nHost key verification failed.",
             Permanent,
-            f"is another than the known one: find out why, then: ssh-keygen -R {HOST}",
+            f"differs from the known one: find out why, then: ssh-keygen -R {HOST}",
         ),
         (
             "Host key for far.example.net has changed and you have requested strict checking.",
@@ -338,7 +338,7 @@ async def test_lines_without_end_are_not_kept(stub: Stub) -> None:
 async def test_one_that_tells_for_ever_is_not_listened_to(stub: Stub) -> None:
     """Neither memory nor the other hosts' turn is spent on it."""
     stub.does(each=f'[ $n = 1 ] || yes "$mark have with $(printf %09999d)" \n{WELL}')
-    with pytest.raises(Transient, match="it told more than 4194304 characters"):
+    with pytest.raises(Transient, match="it sent more than 4194304 characters"):
         async with shell_on(HOST, "/prod") as shell:
             await shell.ask("survey")
     stub.does(each=f'[ $n = 1 ] || answer "error $(printf %09999d) \033[31m" \n{WELL}')
@@ -398,7 +398,7 @@ async def test_a_configuration_that_says_nothing(stub: Stub) -> None:
         ("rsync: write failed: No space left on device (28)", 11, "free some space there"),
         ("rsync: Disk quota exceeded (122)", 11, "free some space there"),
         ("rsync error: error in file IO", 11, "see whether its disk is full"),
-        ("rsync error: timeout in data send/receive", 30, "tried again by itself"),
+        ("rsync error: timeout in data send/receive", 30, "it is tried again"),
     ],
 )
 async def test_what_rsync_says_when_it_fails(

@@ -25,10 +25,7 @@ def _no_shell(facts: Facts) -> str:
 
 def _gone(facts: Facts) -> str:
     said = "{said}" if facts.get("said") else "the connection ended"
-    return (
-        f"{said}[; the last that it said was {{words}}]; see whether it is up and lets this "
-        "machine in"
-    )
+    return f"{said}[; its last words were {{words}}]; see whether it is up and lets this machine in"
 
 
 def _exited(facts: Facts) -> str:
@@ -118,8 +115,7 @@ HOSTS: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.SSH_HANGS: "ssh -G {host} does not end",
     Failed.SSH_MISSING: "ssh is not on this machine; install an ssh client",
     Failed.HOST_KEY_CHANGED: (
-        "{said}; its host key is another than the known one: find out why, then: ssh-keygen -R "
-        "{host}"
+        "{said}; its host key differs from the known one: find out why, then: ssh-keygen -R {host}"
     ),
     Failed.HOST_KEY_UNKNOWN: (
         "{said}; its host key is not known: log in once as the daemon's user, or add it to "
@@ -140,23 +136,22 @@ HOSTS: Mapping[Failed, str | Callable[[Facts], str]] = {
     ),
     Failed.HOST_GONE: _gone,
     Failed.HOST_TOO_MUCH: (
-        "it told more than {characters} characters, or {lines} lines; see whether it is still "
-        "itself"
+        "it sent more than {characters} characters, or {lines} lines; check that it is still the "
+        "same machine"
     ),
-    Failed.HOST_CLOSED: ("it let nobody in within {seconds} s[ ({said})]; see whether it is well"),
-    Failed.HOST_SILENT: "it did not answer within {seconds} s[ ({said})]; see whether it is well",
+    Failed.HOST_CLOSED: ("it let nobody in within {seconds} s[ ({said})]; check whether it works"),
+    Failed.HOST_SILENT: "it did not answer within {seconds} s[ ({said})]; check whether it works",
     Failed.HOST_SAYS: _said,
-    Failed.HOST_NO_PLACE: "it does not say where copies are to go; see whether it is well",
+    Failed.HOST_NO_PLACE: "it does not say where copies go; check whether it works",
     Failed.RSYNC_OVERDUE: "rsync was ended after {seconds} s; {said}",
     Failed.RSYNC_EXITED: "rsync exited with {status}: {said}; {remedy}",
     Failed.FIX_PRINTS: (
-        "what logs in there prints text; silence its start-up files for sessions that are not "
-        "interactive"
+        "its login prints text; silence its start-up files for sessions that are not interactive"
     ),
     Failed.FIX_NO_RSYNC: ("there is no rsync where its user looks for programs; install it there"),
     Failed.FIX_SPACE: "free some space there",
     Failed.FIX_DISK: "see whether its disk is full",
-    Failed.FIX_WAIT: "it is tried again by itself",
+    Failed.FIX_WAIT: "it is tried again",
     Failed.NO_SET_TO_DELIVER: "{cert} has nothing to deliver",
     Failed.SET_WITHOUT_CERT: "{folder} has no certificate to deliver; renew {arg}",
     Failed.NOT_MEANT: "{cert} is not meant for {host} any more",
@@ -165,7 +160,7 @@ HOSTS: Mapping[Failed, str | Callable[[Facts], str]] = {
         "there is no {what} {name} on this machine; correct {key}, or add the {what}"
     ),
     Failed.NOT_RESTARTED: "the restart failed: {why}",
-    Failed.HOST_NO_ADDRESS: "{host} has no address; see to its A and AAAA records",
+    Failed.HOST_NO_ADDRESS: "{host} has no address; check its A and AAAA records",
     Failed.NOT_SERVED: (
         "{host} does not serve the new certificate[ for {name}] within {seconds} s: {seen:lines}"
         "[; and {more} more]; see whether its configuration reads {path}, and whether restart_cmd "
@@ -179,7 +174,7 @@ HOSTS: Mapping[Failed, str | Callable[[Facts], str]] = {
     ),
     Failed.CHALLENGE_NOT_PUT: "cannot write challenges to {host}: {why}",
     Failed.CHALLENGE_NOT_REMOVED: "cannot remove challenges from {host}: {why}",
-    Failed.CHALLENGE_HANGS: "it is not done within {seconds} s; see what hangs there",
+    Failed.CHALLENGE_HANGS: "it did not end within {seconds} s; find out what hangs there",
     Failed.NO_OPENSSL: (
         "openssl, which generates Diffie-Hellman groups, is not installed; install it, or write "
         "names such as 'ffdhe4096' in params of [[dh]]"

@@ -1,0 +1,105 @@
+"""Signatures for the network process: it asks, and never has a key (I13).
+
+An account's key signs for its own CA alone: the header is made here, its URL has to be of that CA's
+origin, and what is signed is a request of ACME by its shape, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from sslmd.acme.account_key import AccountKey, b64
+from sslmd.net.acme_messages import PUBLIC_KEY, SIGN, AskSignature, OfKey, PublicKey, Signature
+from sslmd.net.link import Handlers
+
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+_MOST_PAYLOAD = 1 << 20
+
+_REFUSED = Signature()
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The key of an external account (RFC 8555 §7.3.4)."""
+
+    kid: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """A key by which the network process may have signed. `server`: the CA's directory."""
+
+    server: str
+    key: AccountKey
+    binding: Binding | None = None
+
+
+class Signer:
+    """All keys that are in use, by the name under which the network process knows them."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, KnownKey] = {}
+
+    def enter(self, name: str, key: KnownKey) -> None:
+        """Have it sign from now on."""
+        self._keys[name] = key
+
+    def leave(self, name: str) -> None:
+        """Have it sign no more."""
+        self._keys.pop(name, None)
+
+    def handlers(self) -> Handlers:
+        """Return what answers the network process."""
+        return {SIGN: self._sign, PUBLIC_KEY: self._public_key}
+
+    async def _sign(self, asked: AskSignature) -> Signature:
+        known = self._keys.get(asked.key)
+        if known is None or known.server != asked.server or not _is_of(asked.url, known.server):
+            return _REFUSED
+        if len(asked.payload) > _MOST_PAYLOAD or not _BASE64URL.fullmatch(asked.payload):
+            return _REFUSED
+        if asked.binding_kid:
+            return _bound(asked, known)
+        if asked.uri and not _is_of(asked.uri, known.server):
+            return _REFUSED
+        head: dict[str, object] = {"alg": known.key.alg, "url": asked.url}
+        if asked.nonce:
+            head["nonce"] = asked.nonce
+        if asked.uri:
+            head["kid"] = asked.uri
+        else:
+            head["jwk"] = known.key.public
+        protected = b64(json.dumps(head).encode())
+        return Signature(protected, known.key.sign(protected, asked.payload))
+
+    async def _public_key(self, asked: OfKey) -> PublicKey:
+        known = self._keys.get(asked.key)
+        return PublicKey(json.dumps(known.key.public) if known is not None else "")
+
+
+def _bound(asked: AskSignature, known: KnownKey) -> Signature:
+    """AskSignature with the key of the external account, and only our own public key."""
+    binding = known.binding
+    ours = b64(json.dumps(known.key.public).encode())
+    if binding is None or binding.kid != asked.binding_kid or asked.payload != ours:
+        return _REFUSED
+    head = {"alg": "HS256", "kid": binding.kid, "url": asked.url}
+    protected = b64(json.dumps(head).encode())
+    text = f"{protected}.{asked.payload}".encode("ascii")
+    return Signature(protected, b64(hmac.new(binding.key, text, hashlib.sha256).digest()))
+
+
+def _is_of(url: str, server: str) -> bool:
+    """Whether a URL has the scheme, host and port of a CA's directory."""
+    try:
+        one, other = urlsplit(url), urlsplit(server)
+        same = (one.scheme, one.hostname, one.port) == (other.scheme, other.hostname, other.port)
+    except ValueError:
+        return False
+    return same and url.isascii() and url.isprintable() and " " not in url

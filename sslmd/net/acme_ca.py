@@ -1,0 +1,209 @@
+"""One CA as the network process knows it: its connections, its directory, nonces that it gave.
+
+Nonces that are lost (`badNonce`) are asked for again up to eight times. Nothing is asked of another
+host than that of the directory, nor signed for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from acme import messages as acme
+
+from sslmd.net.acme_messages import (
+    AcmeAccount,
+    AcmeChallenge,
+    AcmeOrder,
+    AcmeProblem,
+    AskSignature,
+    Authorization,
+    CaAddress,
+    Signature,
+)
+from sslmd.net.acme_read import (
+    MOST_ENTRIES,
+    ProblemError,
+    b64,
+    good,
+    json_of,
+    nonsense,
+    object_of,
+    origin_of,
+    problem_of,
+    text_of,
+    unreached,
+    url_in,
+)
+from sslmd.net.web import Reply, UnreachedError, Web
+
+Signing = Callable[[AskSignature], Awaitable[Signature]]
+
+# How often one request is made with another nonce; nonces that are kept.
+MOST_NONCES = 8
+KEPT_NONCES = 100
+
+# Seconds for which a directory counts.
+DIRECTORY_AGE = 600.0
+
+_NEEDED = ("newNonce", "newAccount", "newOrder")
+_NONCE = re.compile(r"[A-Za-z0-9_-]{1,500}")
+_JOSE = {"Content-Type": "application/jose+json"}
+
+
+class Ca:
+    """One CA: its connections, its directory, nonces that it gave."""
+
+    def __init__(self, server: CaAddress, sign: Signing) -> None:
+        self._server = server
+        self._sign = sign
+        self._web = Web(server.roots, max(1, min(server.most, 32)))
+        self._directory: tuple[float, dict[str, Any]] | None = None
+        self._fetching = asyncio.Lock()
+        self._nonces: list[str] = []
+
+    def close(self) -> None:
+        """Let go of its connections."""
+        self._web.close()
+
+    def forget_directory(self) -> None:
+        """Have it fetched again."""
+        self._directory = None
+
+    async def directory(self) -> dict[str, Any]:
+        """Return the directory; raises `ProblemError` for what is none."""
+        async with self._fetching:
+            now = asyncio.get_running_loop().time()
+            if self._directory is not None and now - self._directory[0] < DIRECTORY_AGE:
+                return self._directory[1]
+            reply = await self.get(self._server.url)
+            found = json_of(reply, "no-directory")
+            for name in _NEEDED:
+                if not url_in(found, name):
+                    raise nonsense(reply, "no-directory")
+            for name in (*_NEEDED, "keyChange", "renewalInfo", "revokeCert"):
+                if found.get(name) is not None and not self._is_ours(url_in(found, name)):
+                    raise nonsense(reply, "other-host", str(found[name]))
+            self._directory = now, found
+            return found
+
+    def _is_ours(self, url: str) -> bool:
+        """Whether a URL is the CA's: what another host names is not signed for."""
+        return origin_of(url) == origin_of(self._server.url)
+
+    async def get(self, url: str) -> Reply:
+        """Return what is there; raises `ProblemError` for anything but 2xx."""
+        return good(await self._request("GET", url))
+
+    async def post(
+        self, account: AcmeAccount, url: str, body: Mapping[str, Any] | None = None
+    ) -> Reply:
+        """Make a request of an account (§6.2, §6.3); None asks for what is there.
+
+        `account` without a URL is one that is being made. Raises `ProblemError`.
+        """
+        if not self._is_ours(url):
+            raise ProblemError(AcmeProblem("nonsense", text_of(url), type="other-host"))
+        payload = "" if body is None else b64(json.dumps(body).encode())
+        for left in reversed(range(MOST_NONCES + 1)):
+            signed = await self.signed(
+                AskSignature(
+                    server=self._server.url,
+                    key=account.key,
+                    url=url,
+                    payload=payload,
+                    nonce=await self._nonce(),
+                    uri=account.uri,
+                )
+            )
+            reply = await self._request("POST", url, json.dumps(signed).encode(), _JOSE)
+            try:
+                return good(reply, new_account=not account.uri)
+            except ProblemError as err:
+                if err.problem.type != "badNonce" or not left:
+                    raise
+        raise AssertionError
+
+    async def signed(self, asked: AskSignature) -> dict[str, str]:
+        """Return a JWS in its flattened form (RFC 7515 §7.2.2)."""
+        answer = await self._sign(asked)
+        if not answer.signature:
+            raise ProblemError(AcmeProblem("nonsense", text_of(asked.url), type="not-signed"))
+        return {
+            "protected": answer.protected,
+            "payload": asked.payload,
+            "signature": answer.signature,
+        }
+
+    async def _nonce(self) -> str:
+        if self._nonces:
+            return self._nonces.pop()
+        url = url_in(await self.directory(), "newNonce")
+        reply = good(await self._request("HEAD", url))
+        if not self._nonces:
+            raise nonsense(reply, "no-nonce")
+        return self._nonces.pop()
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        try:
+            reply = await self._web.request(method, url, body, headers)
+        except UnreachedError as err:
+            raise unreached(url, err) from None
+        nonce = reply.headers.get("replay-nonce", "")
+        if _NONCE.fullmatch(nonce) and len(self._nonces) < KEPT_NONCES:
+            self._nonces.append(nonce)
+        return reply
+
+    def order(self, reply: Reply, url: str) -> AcmeOrder:
+        """Read an order (§7.1.3)."""
+        found = object_of(reply, acme.Order.from_json)
+        urls = list(found.authorizations or ())
+        if not urls or not all(map(self._is_ours, (url, found.finalize or "", *urls))):
+            raise nonsense(reply, "other-host")
+        if len(urls) > MOST_ENTRIES:
+            raise nonsense(reply, "too-many-authorizations")
+        document = json_of(reply)
+        error = document.get("error")
+        return AcmeOrder(
+            url=url,
+            status=found.status.name,
+            names=tuple(text_of(one.value) for one in found.identifiers or ()),
+            authorizations=tuple(urls),
+            finalize=found.finalize,
+            certificate=found.certificate or "",
+            problem=problem_of(reply, error) if isinstance(error, dict) else None,
+            replaces=text_of(document.get("replaces")),
+            retry_after=reply.headers.get("retry-after", "")[:100],
+        )
+
+    async def authorization(self, account: AcmeAccount, url: str) -> Authorization:
+        """Ask for an authorization."""
+        return self.authorization_in(await self.post(account, url), url)
+
+    def authorization_in(self, reply: Reply, url: str) -> Authorization:
+        """Read an authorization (§7.1.4)."""
+        found = object_of(reply, acme.Authorization.from_json)
+        document = json_of(reply)
+        offered = [one for one in document.get("challenges") or () if isinstance(one, dict)]
+        challenges = tuple(
+            AcmeChallenge(*(text_of(one.get(key)) for key in ("type", "url", "token", "status")))
+            for one in offered[:MOST_ENTRIES]
+        )
+        errors = [one["error"] for one in offered if isinstance(one.get("error"), dict)]
+        return Authorization(
+            url=url,
+            name=text_of(found.identifier.value if found.identifier else ""),
+            status=found.status.name if found.status else "",
+            wildcard=document.get("wildcard") is True,
+            challenges=challenges,
+            problem=problem_of(reply, errors[0]) if errors else None,
+        )

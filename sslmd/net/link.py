@@ -1,0 +1,254 @@
+"""Calls between the daemon and its network process, over a socket pair, in both directions.
+
+What crosses is data: each operation names the dataclass that is asked and the one that is answered,
+and both are checked where they arrive. Whoever is at the other end may be taken over by what it
+read: a frame that is too long, of no known operation, of wrong types, or that answers what was not
+asked, ends the link, and the daemon starts another process.
+
+A frame has a head of nine bytes (length of the rest, kind, number of the call; big-endian) and a
+body: of a call the name of its operation in a line, then JSON; of an answer JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from enum import IntEnum
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from sslmd.core.errors import Transient
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+# Bytes of a frame: a certificate with its chains has 40 KB, the longest answer of DNS 64 KiB.
+MOST_BYTES = 4 << 20
+
+# Calls of the other side that are under way at one time.
+MOST_CALLS = 20_000
+
+_HEAD = struct.Struct("!IBI")
+_NAME = 64  # bytes of an operation's name
+
+# Of every message: bytes go as base64, and what the declaration does not have is a mistake.
+message = with_config(
+    ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", extra="forbid", strict=False)
+)
+
+
+class LinkError(Exception):
+    """The other side does not speak as agreed."""
+
+
+class NetGone(Transient):
+    """The network process ended, or was ended, before it answered."""
+
+
+class NetBug(Exception):
+    """The other side met a fault of its own; the text is the exception's type."""
+
+
+class _Kind(IntEnum):
+    CALL, ANSWER, FAULT, CANCEL = range(1, 5)
+
+
+class Operation(Generic[Q, A]):
+    """What may be asked over a link: its name, and the types of question and answer.
+
+    `repeatable`: asked again of the next process if the one that was asked died.
+    """
+
+    def __init__(self, name: str, asked: Any, answered: Any, *, repeatable: bool = True) -> None:
+        self.name = name
+        self.repeatable = repeatable
+        self._asked = asked
+        self._answered = answered
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @cached_property
+    def asked(self) -> TypeAdapter[Q]:
+        """Reads and writes questions."""
+        return TypeAdapter(self._asked)
+
+    @cached_property
+    def answered(self) -> TypeAdapter[A]:
+        """Reads and writes answers."""
+        return TypeAdapter(self._answered)
+
+
+Handler = Callable[[Any], Awaitable[Any]]
+Handlers = Mapping[Operation[Any, Any], Handler]
+
+
+class Link:
+    """One end. `handlers` do what the other side asks; `failed` hears of exceptions in them."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        handlers: Handlers,
+        failed: Callable[[BaseException], object],
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._handlers = {one.name: (one, do) for one, do in handlers.items()}
+        self._failed = failed
+        self._number = 0
+        self._asked: dict[int, tuple[Operation[Any, Any], asyncio.Future[Any]]] = {}
+        self._doing: dict[int, asyncio.Task[None]] = {}
+        self._is_open = True
+
+    async def call(self, operation: Operation[Q, A], asked: Q) -> A:
+        """Ask the other side, and return its answer.
+
+        Who stops waiting cancels it there too. Raises `NetGone` if the link ends before, `NetBug`
+        for a fault of the other side.
+        """
+        if not self._is_open:
+            raise NetGone(Reason(Failed.NET_GONE))
+        self._number = self._number % 0xFFFFFFFF + 1
+        number = self._number
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._asked[number] = operation, answer
+        body = operation.asked.dump_json(asked)
+        try:
+            self._send(_Kind.CALL, number, operation.name.encode() + b"\n" + body)
+            await self._drain()
+            return await answer
+        finally:
+            if self._asked.pop(number, None) is not None and self._is_open:
+                self._send(_Kind.CANCEL, number, b"")
+
+    async def run(self) -> None:
+        """Read until the other side is gone; what was asked of it then fails with `NetGone`.
+
+        Raises `LinkError` if it does not speak as agreed.
+        """
+        try:
+            while True:
+                try:
+                    head = await self._reader.readexactly(_HEAD.size)
+                    size, kind, number = _HEAD.unpack(head)
+                    if size > MOST_BYTES:
+                        raise LinkError(f"a frame of {size} bytes")
+                    body = await self._reader.readexactly(size)
+                except (asyncio.IncompleteReadError, OSError):
+                    return
+                self._take(kind, number, body)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End it; nothing that is under way is waited for."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._writer.transport.abort()
+        for task in self._doing.values():
+            task.cancel()
+        asked, self._asked = self._asked, {}
+        for _, answer in asked.values():
+            if not answer.done():
+                answer.set_exception(NetGone(Reason(Failed.NET_GONE)))
+                # Whoever asked may have stopped waiting at this moment.
+                answer.exception()
+
+    def _take(self, kind: int, number: int, body: bytes) -> None:
+        if kind == _Kind.CALL:
+            self._begin(number, body)
+        elif kind == _Kind.CANCEL:
+            if (task := self._doing.get(number)) is not None:
+                task.cancel()
+        elif kind in (_Kind.ANSWER, _Kind.FAULT):
+            if not 0 < number <= self._number:
+                raise LinkError(f"an answer to {number}, which was not asked")
+            operation, answer = self._asked.pop(number, (None, None))
+            if operation is None or answer is None or answer.done():
+                return  # nobody waits for it any more
+            if kind == _Kind.FAULT:
+                answer.set_exception(NetBug(_fault(body)))
+                return
+            try:
+                answer.set_result(operation.answered.validate_json(body))
+            except (ValidationError, RecursionError) as err:
+                self._asked[number] = operation, answer  # `close` tells it
+                raise LinkError(f"a wrong answer to {operation}: {_types(err)}") from None
+        else:
+            raise LinkError(f"a frame of kind {kind}")
+
+    def _begin(self, number: int, body: bytes) -> None:
+        name, found, _ = body[: _NAME + 1].partition(b"\n")
+        operation, do = self._handlers.get(name.decode("ascii", "replace"), (None, None))
+        if not found or operation is None or do is None:
+            raise LinkError("a call of no known operation")
+        if number in self._doing or len(self._doing) >= MOST_CALLS:
+            raise LinkError(f"too many calls, or one twice: {operation}")
+        try:
+            question = operation.asked.validate_json(body[len(name) + 1 :])
+        except (ValidationError, RecursionError) as err:
+            raise LinkError(f"a wrong question of {operation}: {_types(err)}") from None
+        task = asyncio.ensure_future(self._answer(number, operation, do, question))
+        self._doing[number] = task
+        task.add_done_callback(lambda _: self._doing.pop(number, None))
+
+    async def _answer(
+        self, number: int, operation: Operation[Any, Any], do: Handler, question: Any
+    ) -> None:
+        try:
+            body = operation.answered.dump_json(await do(question))
+            if len(body) > MOST_BYTES:
+                raise ValueError(f"an answer of {len(body)} bytes to {operation}")
+            kind = _Kind.ANSWER
+        except Exception as err:  # told there by its type, here in full
+            self._failed(err)
+            kind, body = _Kind.FAULT, json.dumps(type(err).__name__).encode()
+        if self._is_open:
+            self._send(kind, number, body)
+            await self._drain()
+
+    def _send(self, kind: _Kind, number: int, body: bytes) -> None:
+        if len(body) > MOST_BYTES:
+            raise ValueError(f"a frame of {len(body)} bytes")
+        self._writer.write(_HEAD.pack(len(body), kind, number) + body)
+
+    async def _drain(self) -> None:
+        with suppress(OSError):  # `run` notices the end
+            await self._writer.drain()
+
+
+def _types(err: Exception) -> str:
+    """Return where a message is wrong, and in which way: nothing of what stands in it."""
+    if not isinstance(err, ValidationError):
+        return type(err).__name__
+    first = err.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{first['type']} in {len(first['loc'])} places deep"
+
+
+def _fault(body: bytes) -> str:
+    try:
+        name = json.loads(body)
+    except (ValueError, RecursionError):
+        raise LinkError("a fault without a name") from None
+    if not isinstance(name, str) or not name.isidentifier() or len(name) > _NAME:
+        raise LinkError("a fault without a name")
+    return name
+
+
+async def link_on(
+    end: socket.socket, handlers: Handlers, failed: Callable[[BaseException], object]
+) -> Link:
+    """Return a link on one end of a socket pair, which it takes over; `Link.run` has to be run."""
+    reader, writer = await asyncio.open_connection(sock=end)
+    return Link(reader, writer, handlers, failed)

@@ -1,0 +1,151 @@
+"""What the network process may not, as seen from outside and tried from inside."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sslmd.net import sandbox
+from sslmd.net.client import Net
+from sslmd.net.messages import PING, Alive
+
+_USER = "nobody"
+
+# Tried inside: each in a function, its result a word.
+_TRIES = (
+    f"""
+import sys
+sys.path.insert(0, {os.getcwd()!r})
+"""
+    + """
+import ctypes, json, os, signal, socket, subprocess, sys
+from sslmd.net import sandbox
+key, folder, parent = sys.argv[1:4]
+held = sandbox.enter(sys.argv[4])
+
+def tried(do):
+    try:
+        do()
+    except OSError as err:
+        return err.strerror
+    except Exception as err:
+        return type(err).__name__
+    return "done"
+
+def bind():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+def trace():
+    if libc.ptrace(16, int(parent), None, None) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+print(json.dumps({
+    "held": held,
+    "read a key": tried(lambda: open(key).read()),
+    "list its folder": tried(lambda: os.listdir(os.path.dirname(key))),
+    "read /etc/shadow": tried(lambda: open("/etc/shadow").read()),
+    "read /etc/passwd": tried(lambda: open("/etc/passwd").read()),
+    "write": tried(lambda: open(folder + "/x", "w")),
+    "write in /tmp": tried(lambda: open("/tmp/sslmd-test-x", "w")),
+    "remove": tried(lambda: os.unlink(key)),
+    "make a folder": tried(lambda: os.mkdir(folder + "/y")),
+    "start a program": tried(lambda: os.execv("/bin/true", ["true"])),
+    "signal the daemon": tried(lambda: os.kill(int(parent), 0)),
+    "look into the daemon": tried(lambda: open(f"/proc/{parent}/mem", "rb")),
+    "trace the daemon": tried(trace),
+    "become root": tried(lambda: os.setuid(0)),
+    "take a port": tried(bind),
+    "look up a host": tried(lambda: socket.getaddrinfo("localhost", 80)),
+    "read the resolver's file": tried(lambda: open("/etc/resolv.conf").read()),
+}))
+"""
+)
+
+
+def _tried(tmp_path: Path, user: str) -> dict[str, Any]:
+    key = tmp_path / "privkey.pem"
+    key.write_text("a key")
+    if user == "":
+        key.chmod(0o644)
+    tmp_path.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-c", _TRIES, str(key), str(tmp_path), str(os.getpid()), user],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+_NO = ("Permission denied", "Operation not permitted")
+
+
+@pytest.mark.parametrize("user", [_USER, ""])
+def test_nothing_but_the_network_is_left(tmp_path: Path, user: str) -> None:
+    if user and os.geteuid() != 0:
+        pytest.skip("another user: only root can become one")
+    found = _tried(tmp_path, user)
+    held = found.pop("held")
+    for word in ("landlock", "seccomp"):
+        if word not in held:
+            pytest.skip(f"this kernel has no {word}")
+    for may in ("look up a host", "read the resolver's file"):
+        assert found.pop(may) == "done"
+    assert {what: result for what, result in found.items() if result not in _NO} == {}
+
+
+async def test_seen_from_outside() -> None:
+    told: list[str | BaseException] = []
+    net = Net({}, told.append, told.append, user=_USER)
+    await net.start()
+    try:
+        answer = await net.call(PING, Alive())
+        proc = Path(f"/proc/{net.pid}")
+        status = dict(
+            line.split(":\t", 1)
+            for line in (proc / "status").read_text().splitlines()
+            if ":\t" in line
+        )
+        if os.geteuid() == 0:
+            uid = pwd.getpwnam(_USER).pw_uid
+            assert status["Uid"].split() == [str(uid)] * 4
+            assert status["Groups"].strip() == ""
+            files = {os.readlink(proc / "fd" / name) for name in os.listdir(proc / "fd")}
+            kinds = {name.partition(":")[0] for name in files}
+            assert kinds <= {"/dev/null", "pipe", "socket", "anon_inode"}
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(status[name], 16) == 0
+        assert status["NoNewPrivs"] == "1"
+        if "seccomp" in answer.limits:
+            assert status["Seccomp"] == "2"
+        assert set(answer.limits) >= {"capabilities", "no-new-privs"}
+        limits = (proc / "limits").read_text()
+        for line in ("Max core file size        0", "Max file size             0"):
+            assert line in limits
+    finally:
+        await net.stop()
+    assert not told
+
+
+def test_a_user_that_is_not_there_is_told() -> None:
+    with pytest.raises(sandbox.SandboxError, match="no user"):
+        sandbox._become("sslmd-nobody-has-this")
+
+
+def test_root_is_no_user_for_it() -> None:
+    with pytest.raises(sandbox.SandboxError, match="root"):
+        sandbox._become("root")
