@@ -171,9 +171,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not config.getoption("--quick") or collection_path.suffix != ".py":
         return None
     place = collection_path.relative_to(ROOT / "tests")
-    slow = place.parts[0] in _SLOW_ROOMS or str(place) in _RACES
-    slow = slow or _USES_SERVERS.search(collection_path.read_text())
-    return True if slow else None
+    if place.parts[0] in _SLOW_ROOMS or str(place) in _RACES:
+        return True
+    return True if _USES_SERVERS.search(collection_path.read_text()) else None
 
 
 def _place(item: pytest.Item) -> int:
