@@ -18,6 +18,7 @@ from sslmd.config.cert_tables import CaInfo
 from sslmd.config.kinds import (
     LETS_ENCRYPT_STAGING,
     Argv,
+    CaAccount,
     CaKind,
     Endpoint,
     NextKey,
@@ -47,6 +48,7 @@ __all__ = [
     "LETS_ENCRYPT",
     "LETS_ENCRYPT_STAGING",
     "Argv",
+    "CaAccount",
     "CaInfo",
     "CaKind",
     "Config",
