@@ -20,6 +20,8 @@ class Failed(Code):
     CA_UNREACHABLE = "ca-unreachable"
     NO_DIRECTORY = "no-directory"
     CA_ROOT_UNUSABLE = "ca-root-unusable"
+    CA_ROOT_BAD = "ca-root-bad"
+    CA_ODD = "ca-odd"
     NOT_VALIDATED = "not-validated"
     NAMES_NOT_VALIDATED = "names-not-validated"
     STILL_PROCESSING = "still-processing"
