@@ -19,20 +19,20 @@ from sslmd.acme import account_folders, account_homes
 from sslmd.acme.account_folders import Folder
 from sslmd.acme.account_homes import Home
 from sslmd.acme.account_key import AccountKey
+from sslmd.acme.ca_problem import ca_error
 from sslmd.acme.certbot import AcmeServer, eab_key
-from sslmd.acme.net_problems import error_of
 from sslmd.acme.signing import Binding, KnownKey, Signer
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
 from sslmd.net.acme_messages import (
     REGISTER,
+    Account,
     AcmeAccount,
     AcmeProblem,
     AskAccount,
     CaAddress,
 )
-from sslmd.net.acme_messages import Account as CaAccount
 from sslmd.net.link import Operation
 from sslmd.processes import InThread
 from sslmd.store import files
@@ -50,7 +50,7 @@ MOST_LOST, LOST_WITHIN = 3, timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class UsedAccount:
     """An account that can be used. `name`: how the network process knows its key."""
 
     home: Home
@@ -106,7 +106,7 @@ class Accounts:
         self.in_thread, self.now = in_thread, now
         self._ask, self._tell = ask, tell
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
-        self._making: dict[tuple[str, str], asyncio.Task[Account]] = {}
+        self._making: dict[tuple[str, str], asyncio.Task[UsedAccount]] = {}
         # A claim of a home's name, one at a time.
         self._claiming = asyncio.Lock()
 
@@ -114,7 +114,7 @@ class Accounts:
         """Return what is held by whoever changes the accounts of a CA in a home."""
         return self._locks.setdefault((home.path, server), asyncio.Lock())
 
-    async def known(self, server: AcmeServer, own: str) -> Account | None:
+    async def known(self, server: AcmeServer, own: str) -> UsedAccount | None:
         """Return a certificate's account, None if none is there yet. `own`: its `cb/`.
 
         Raises `Transient` or `Permanent` for one that cannot be used.
@@ -122,7 +122,7 @@ class Accounts:
         home = await self.in_thread(account_homes.home_of, self.tree, server, own)
         return await self._there(home, server)
 
-    async def account_for(self, server: AcmeServer, own: str) -> Account:
+    async def account_for(self, server: AcmeServer, own: str) -> UsedAccount:
         """Return a certificate's account, made if there is none.
 
         However many ask, one is made; and if that fails, it fails for all who waited. Raises
@@ -143,7 +143,7 @@ class Accounts:
             making.add_done_callback(lambda _: self._making.pop(place, None))
         return await asyncio.shield(making)
 
-    async def of_uri(self, server: AcmeServer, own: str, uri: str) -> Account | None:
+    async def of_uri(self, server: AcmeServer, own: str, uri: str) -> UsedAccount | None:
         """Return the account with that URL, whoever uses it: that of an order of before."""
         shared = await self.in_thread(account_homes.shared_home, self.tree, server)
         for home in (shared, Home(own, is_shared=False)):
@@ -152,7 +152,7 @@ class Accounts:
                     return await self.entered(home, server, folder)
         return None
 
-    async def lost(self, account: Account) -> str:
+    async def lost(self, account: UsedAccount) -> str:
         """Put away an account that its CA does not know any more; return where it is, or "".
 
         "": somebody else has done it. Raises `Transient` if a CA loses one after the other.
@@ -173,7 +173,7 @@ class Accounts:
 
     # --- below ---
 
-    async def _there(self, home: Home, server: AcmeServer) -> Account | None:
+    async def _there(self, home: Home, server: AcmeServer) -> UsedAccount | None:
         folder = await self.in_thread(account_folders.newest, home.path, server.url)
         if folder is None:
             return None
@@ -182,14 +182,14 @@ class Accounts:
                 return await self.settled(home, server)
         return await self.entered(home, server, folder)
 
-    async def entered(self, home: Home, server: AcmeServer, folder: Folder) -> Account:
+    async def entered(self, home: Home, server: AcmeServer, folder: Folder) -> UsedAccount:
         """Return an account whose key may be asked to sign."""
         key = await self.in_thread(folder.key)
         name = f"{home.path} {server.url} {folder.ident}"
         self.signer.enter(name, KnownKey(server.url, key))
-        return Account(home, folder, server.url, name, key)
+        return UsedAccount(home, folder, server.url, name, key)
 
-    async def settled(self, home: Home, server: AcmeServer) -> Account | None:
+    async def settled(self, home: Home, server: AcmeServer) -> UsedAccount | None:
         """Return the account of a home, of which it is known which key the CA has. Under its lock.
 
         Raises `Transient` as long as the CA does not tell.
@@ -214,7 +214,7 @@ class Accounts:
         await self.in_thread(account_folders.set_aside, home.path, server.url, folder, self.now())
         return None
 
-    async def _existing(self, server: AcmeServer, key: AccountKey) -> CaAccount | None:
+    async def _existing(self, server: AcmeServer, key: AccountKey) -> Account | None:
         """Return the account that the CA has for a key (RFC 8555 §7.3.1), None for none."""
         name = f"look {server.url} {key.ident}"
         self.signer.enter(name, KnownKey(server.url, key))
@@ -227,10 +227,10 @@ class Accounts:
             return None
         finally:
             self.signer.leave(name)
-        assert isinstance(answer, CaAccount)
+        assert isinstance(answer, Account)
         return answer
 
-    async def _make(self, home: Home, server: AcmeServer) -> Account:
+    async def _make(self, home: Home, server: AcmeServer) -> UsedAccount:
         """Make an account, with the key of an earlier try if there is one."""
         async with self.lock(home, server.url):
             if (found := await self.settled(home, server)) is not None:
@@ -251,7 +251,7 @@ class Accounts:
                 raise err.error from None
             finally:
                 self.signer.enter(account.name, KnownKey(server.url, account.key))
-            assert isinstance(answer, CaAccount)
+            assert isinstance(answer, Account)
             await self.in_thread(folder.note_uri, answer.uri)
         self._tell("account-made", Reason(Failed.ACCOUNT_MADE, account=answer.uri))
         return replace(account, folder=replace(folder, uri=answer.uri))
@@ -264,7 +264,7 @@ class Accounts:
         except TimeoutError:
             raise Transient(Reason(Failed.CA_UNREACHABLE, url=server.url, why=_LATE)) from None
         if isinstance(answer, AcmeProblem):
-            error = error_of(answer, server.url, self.now())
+            error = ca_error(answer, server.url, self.now(), binds=bool(server.eab_kid))
             if answer.type == "accountDoesNotExist":
                 raise _NoAccountError(error)
             raise error
