@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, PlainValidator
 
 from sslmd.config import rates, values
 from sslmd.config.addresses import directory_url
-from sslmd.config.kinds import CaKind, UsedBy, Validation
+from sslmd.config.kinds import CaAccount, CaKind, UsedBy, Validation
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
@@ -29,7 +29,7 @@ from sslmd.config.table import (
     table,
     words,
 )
-from sslmd.core.buckets import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Limit, Rate, Rates, rates_of
+from sslmd.core.buckets import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaLimit, Rate, Rates, rates_of
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.names import SanName
 from sslmd.core.spec import KeyType
@@ -59,7 +59,7 @@ _SAME = " (or 'letsencrypt', which is the same)"
 # ssl-mgr has none for its own CAs, and takes the words without their version as well.
 _VALIDATIONS = {"": Validation.DNS_01, "dns": Validation.DNS_01, "http": Validation.HTTP_01}
 Url = Annotated[str, PlainValidator(directory_url)]
-Limits = Annotated[tuple[tuple[Limit, Rate | None], ...], PlainValidator(rates.limits)]
+Limits = Annotated[tuple[tuple[CaLimit, Rate | None], ...], PlainValidator(rates.limits)]
 
 
 def _or(default: str) -> Callable[[str, str], str]:
@@ -141,7 +141,14 @@ class CaInfo:
     eab_hmac_key_file: Path | None = path_key(
         "File with the EAB key, bare base64url.", shown="none", name="ca_eab_hmac_key_file"
     )
-
+    account: Annotated[CaAccount, words(CaAccount)] = key(
+        "`shared` or `own`",
+        "Whether certificates share one account at the CA, or each has its own. Where a "
+        "certificate has an account of its own already, it goes on with it until `sslmctl account "
+        "share`.",
+        default=CaAccount.SHARED,
+        name="ca_account",
+    )
     limits: Limits = key(
         "table",
         "Limits of the CA that are kept to, as `{ orders = '300/3h', names = 'none' }`: `accounts` "

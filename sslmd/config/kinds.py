@@ -52,6 +52,13 @@ class Validation(StrEnum):
     HTTP_01 = "http-01"
 
 
+class CaAccount(StrEnum):
+    """Which account at an ACME CA a certificate uses."""
+
+    SHARED = "shared"
+    OWN = "own"
+
+
 class UsedBy(StrEnum):
     """What a service file can say of who uses the certificate: no server class, on purpose."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from sslmd.config.cert_tables import CaInfo
 from sslmd.config.kinds import (
     Argv,
+    CaAccount,
     CaKind,
     Endpoint,
     NextKey,
@@ -46,6 +47,7 @@ __all__ = [
     "LETS_ENCRYPT",
     "LETS_ENCRYPT_STAGING",
     "Argv",
+    "CaAccount",
     "CaInfo",
     "CaKind",
     "Config",

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from sslmd.config import values
-from sslmd.core.buckets import Limit, Rate
+from sslmd.core.buckets import CaLimit, Rate
 
 _RATE = re.compile(r"([1-9][0-9]{0,8}) */ *([1-9][0-9]{0,8})? *(s|min|h|d)")
 _UNITS = {
@@ -20,7 +20,7 @@ _UNITS = {
 _LONGEST_RATE = timedelta(days=7)
 
 
-def limits(value: Any) -> tuple[tuple[Limit, Rate | None], ...]:
+def limits(value: Any) -> tuple[tuple[CaLimit, Rate | None], ...]:
     """Parse the limits of a CA: `{ orders = '300/3h', names = 'none' }`."""
     if not isinstance(value, dict):
         raise values.wrong(
@@ -29,9 +29,9 @@ def limits(value: Any) -> tuple[tuple[Limit, Rate | None], ...]:
     found = []
     for name, rate in value.items():
         try:
-            limit = Limit(name)
+            limit = CaLimit(name)
         except ValueError:
-            known = values.one_of(list(Limit))
+            known = values.one_of(list(CaLimit))
             raise values.wrong(f"{values.seen(name)} is not a limit of a CA", known) from None
         found.append((limit, _rate(name, rate)))
     return tuple(found)

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 
-class Limit(StrEnum):
+class CaLimit(StrEnum):
     """What a CA limits."""
 
     ACCOUNTS = "accounts"  # new accounts of an address
@@ -42,7 +42,7 @@ class Rate:
         return self.every / self.most + timedelta(microseconds=1)
 
 
-Rates = Mapping[Limit, Rate]
+Rates = Mapping[CaLimit, Rate]
 NO_RATES: Rates = {}
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
@@ -56,28 +56,28 @@ ANY_FAILED = Rate(5, _HOUR)
 
 KNOWN: Mapping[str, Rates] = {
     LETS_ENCRYPT: {
-        Limit.ACCOUNTS: Rate(10, 3 * _HOUR),
-        Limit.ORDERS: Rate(300, 3 * _HOUR),
-        Limit.FAILED: ANY_FAILED,
-        Limit.NAMES: Rate(5, 7 * _DAY),
-        Limit.DOMAIN: Rate(50, 7 * _DAY),
+        CaLimit.ACCOUNTS: Rate(10, 3 * _HOUR),
+        CaLimit.ORDERS: Rate(300, 3 * _HOUR),
+        CaLimit.FAILED: ANY_FAILED,
+        CaLimit.NAMES: Rate(5, 7 * _DAY),
+        CaLimit.DOMAIN: Rate(50, 7 * _DAY),
     },
     # https://letsencrypt.org/docs/staging-environment/; nobody gets near the others.
     LETS_ENCRYPT_STAGING: {
-        Limit.ACCOUNTS: Rate(50, 3 * _HOUR),
-        Limit.ORDERS: Rate(1500, 3 * _HOUR),
+        CaLimit.ACCOUNTS: Rate(50, 3 * _HOUR),
+        CaLimit.ORDERS: Rate(1500, 3 * _HOUR),
     },
 }
 
-FREE_OF_RENEWALS = frozenset({Limit.ORDERS, Limit.DOMAIN})
+FREE_OF_RENEWALS = frozenset({CaLimit.ORDERS, CaLimit.DOMAIN})
 
 
-def rates_of(server: str, given: Mapping[Limit, Rate | None]) -> Rates:
+def rates_of(server: str, given: Mapping[CaLimit, Rate | None]) -> Rates:
     """Return the limits of a CA: those that are known of its directory, and those `given`.
 
     None takes one away.
     """
-    found = dict(KNOWN.get(server, {Limit.FAILED: ANY_FAILED}))
+    found = dict(KNOWN.get(server, {CaLimit.FAILED: ANY_FAILED}))
     for limit, rate in given.items():
         if rate is None:
             found.pop(limit, None)
@@ -86,7 +86,7 @@ def rates_of(server: str, given: Mapping[Limit, Rate | None]) -> Rates:
     return found
 
 
-def is_free(server: str, limit: Limit, *, renewal: bool, replaces: bool) -> bool:
+def is_free(server: str, limit: CaLimit, *, renewal: bool, replaces: bool) -> bool:
     """Whether an order is free of a limit. Other CAs say nothing of that: there all count."""
     if server != LETS_ENCRYPT:
         return False
@@ -128,7 +128,7 @@ def _level(full: datetime | None, rate: Rate, now: datetime) -> datetime:
 
 # --- how long much takes ---------------------------------------------------------------------
 
-Key = tuple[Limit, Hashable]  # a limit, and whose bucket it is
+Key = tuple[CaLimit, Hashable]  # a limit, and whose bucket it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Forecast:
 
     number: int
     last: datetime
-    bound: Limit | None = None
+    bound: CaLimit | None = None
     rate: Rate | None = None
 
 

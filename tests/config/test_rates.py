@@ -8,17 +8,17 @@ import pytest
 from pydantic_core import PydanticCustomError
 
 from sslmd.config.rates import limits
-from sslmd.core.buckets import Limit, Rate
+from sslmd.core.buckets import CaLimit, Rate
 
 
 def test_limits_are_a_number_in_a_span() -> None:
     written = {"orders": "300/3h", "names": "none", "domain": 0, "failed": "5/h", "accounts": "0"}
     assert dict(limits(written)) == {
-        Limit.ORDERS: Rate(300, timedelta(hours=3)),
-        Limit.NAMES: None,
-        Limit.DOMAIN: None,
-        Limit.FAILED: Rate(5, timedelta(hours=1)),
-        Limit.ACCOUNTS: None,
+        CaLimit.ORDERS: Rate(300, timedelta(hours=3)),
+        CaLimit.NAMES: None,
+        CaLimit.DOMAIN: None,
+        CaLimit.FAILED: Rate(5, timedelta(hours=1)),
+        CaLimit.ACCOUNTS: None,
     }
 
 

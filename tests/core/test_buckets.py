@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sslmd.core.buckets import (
     LETS_ENCRYPT,
+    CaLimit,
     Forecast,
-    Limit,
     Rate,
     filled,
     forecast,
@@ -82,22 +82,22 @@ def test_what_is_noted_gives_the_bucket_again(
 
 
 def test_limits_are_known_of_lets_encrypt_and_can_be_changed() -> None:
-    assert rates_of(LETS_ENCRYPT, {})[Limit.ORDERS] == Rate(300, timedelta(hours=3))
-    assert Limit.ORDERS not in rates_of("https://ca.example/", {})
-    given_ = {Limit.ORDERS: Rate(1, SECOND), Limit.NAMES: None}
+    assert rates_of(LETS_ENCRYPT, {})[CaLimit.ORDERS] == Rate(300, timedelta(hours=3))
+    assert CaLimit.ORDERS not in rates_of("https://ca.example/", {})
+    given_ = {CaLimit.ORDERS: Rate(1, SECOND), CaLimit.NAMES: None}
     found = rates_of(LETS_ENCRYPT, given_)
-    assert found[Limit.ORDERS] == Rate(1, SECOND)
-    assert Limit.NAMES not in found
-    assert is_free(LETS_ENCRYPT, Limit.ORDERS, renewal=True, replaces=False)
-    assert not is_free(LETS_ENCRYPT, Limit.NAMES, renewal=True, replaces=False)
-    assert is_free(LETS_ENCRYPT, Limit.NAMES, renewal=True, replaces=True)
-    assert not is_free("https://ca.example/", Limit.ORDERS, renewal=True, replaces=True)
+    assert found[CaLimit.ORDERS] == Rate(1, SECOND)
+    assert CaLimit.NAMES not in found
+    assert is_free(LETS_ENCRYPT, CaLimit.ORDERS, renewal=True, replaces=False)
+    assert not is_free(LETS_ENCRYPT, CaLimit.NAMES, renewal=True, replaces=False)
+    assert is_free(LETS_ENCRYPT, CaLimit.NAMES, renewal=True, replaces=True)
+    assert not is_free("https://ca.example/", CaLimit.ORDERS, renewal=True, replaces=True)
 
 
 def test_a_forecast_says_when_the_last_comes_and_what_it_waits_for() -> None:
-    rate, key = Rate(300, timedelta(hours=3)), (Limit.ORDERS, "le")
-    got = forecast([[key]] * 1000, {}, {Limit.ORDERS: rate}, NOW, 10 * SECOND, 50)
-    assert got.bound is Limit.ORDERS
+    rate, key = Rate(300, timedelta(hours=3)), (CaLimit.ORDERS, "le")
+    got = forecast([[key]] * 1000, {}, {CaLimit.ORDERS: rate}, NOW, 10 * SECOND, 50)
+    assert got.bound is CaLimit.ORDERS
     assert got.rate == rate
     assert abs(got.last - (NOW + 700 * timedelta(seconds=36) + 10 * SECOND)) < 2 * SECOND
     free = forecast([[]] * 1000, {}, {}, NOW, 10 * SECOND, 50)
@@ -107,8 +107,8 @@ def test_a_forecast_says_when_the_last_comes_and_what_it_waits_for() -> None:
 
 @given(RATES, st.integers(1, 60), st.integers(1, 9))
 def test_a_forecast_is_what_then_happens(rate: Rate, number: int, places: int) -> None:
-    key = (Limit.ORDERS, "")
-    got = forecast([[key]] * number, {}, {Limit.ORDERS: rate}, NOW, SECOND, places)
+    key = (CaLimit.ORDERS, "")
+    got = forecast([[key]] * number, {}, {CaLimit.ORDERS: rate}, NOW, SECOND, places)
     now, full, ends = NOW, None, list[datetime]()
     for _ in range(number):
         now = max(now, free_at(full, rate, now))
