@@ -194,6 +194,7 @@ class Failed(Code):
     NET_NONSENSE = "net-nonsense"
     NET_NOBODY = "net-nobody"
     NET_STAYS_ROOT = "net-stays-root"
+    NET_ROOT_OPEN = "net-root-open"
     NET_OPEN = "net-open"
     # why a CA cannot be reached
     NOT_TRUSTED = "not-trusted"
