@@ -43,6 +43,7 @@ from sslmd.daemon.tell.changes import BESIDE, Changes
 from sslmd.daemon.tell.journal import WARNING, Bus, Record
 from sslmd.daemon.zones import Zones
 from sslmd.dns.resolver import Resolver
+from sslmd.net.inside import Inside
 from sslmd.servers import as_found
 from sslmd.servers.local import Locality
 from sslmd.store import certs
@@ -87,15 +88,16 @@ class Planner:
             self.ledger.write,
         )
         self.queue = self.loop.queue
+        net = Inside()
         resolver, self.locality = Resolver(), Locality(threads.look_up)
         crowded = partial(self.queue.crowded, Pool.ACME)
         self.means = means = means_of(site, threads, telling, resolver, crowded, self.queue.resting)
         touch = partial(self.loop.touch, ChallengeZones.name)
-        self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch)
+        self.ordering = ordering_of(site, threads, standings, telling, means, net, socket, touch)
         delivering = Delivering(
-            site, threads, standings, telling, resolver, self.locality, means.runs
+            site, threads, standings, telling, resolver, self.locality, means.runs, net
         )
-        publishing = Publishing(site, threads, standings, telling, means)
+        publishing = Publishing(site, threads, standings, telling, means, net)
         self.zones = Zones(publishing, self.registry, self.loop, self._tell)
         self.hosts = Hosts(delivering, self.registry, self.loop)
         self.dh = DhGroups(site, threads, telling, self.loop, self._tell)

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
@@ -89,6 +89,13 @@ class Operation(Generic[Q, A]):
 
 Handler = Callable[[Any], Awaitable[Any]]
 Handlers = Mapping[Operation[Any, Any], Handler]
+
+
+class Asks(Protocol):
+    """Whoever has an operation done: the network process, or this one (`inside`)."""
+
+    async def call(self, operation: Operation[Q, A], asked: Q) -> A:
+        """Return the answer; raises `NetGone` if there is nobody to answer, and `NetBug`."""
 
 
 class Link:

@@ -25,6 +25,7 @@ from sslmd.dns.challenges import Challenges
 from sslmd.dns.means import Means, keep_place
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Runs
+from sslmd.net.link import Asks
 from sslmd.processes import missing_right, run_command
 from sslmd.servers.local import Locality
 from sslmd.store.layout import Tree
@@ -184,6 +185,7 @@ class Delivering:
     resolver: Resolver
     locality: Locality
     runs: Runs
+    net: Asks
 
 
 @dataclass(slots=True)
@@ -200,6 +202,7 @@ class Ordering:
     telling: Telling
     resolver: Resolver
     challenges: Challenges
+    net: Asks
     socket: str = ""
     crowded: Callable[[], bool] = bool  # False
     orders: Orders = field(default_factory=Orders)
@@ -215,6 +218,7 @@ class Publishing:
     standings: Standings
     telling: Telling
     means: Means
+    net: Asks
 
 
 class RollGate(Protocol):
@@ -254,6 +258,7 @@ def ordering_of(
     standings: Standings,
     telling: Telling,
     means: Means,
+    net: Asks,
     socket: str = "",
     touch: Callable[[ZoneName], None] = _unheard,
 ) -> Ordering:
@@ -265,7 +270,7 @@ def ordering_of(
         touch,
     )
     return Ordering(
-        site, threads, standings, telling, means.resolver, challenges, socket, means.crowded
+        site, threads, standings, telling, means.resolver, challenges, net, socket, means.crowded
     )
 
 
