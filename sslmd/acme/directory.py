@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from sslmd.acme.ca_problem import no_directory, unreached
+from sslmd.acme.ca_problem import directory_error
+from sslmd.acme.certbot_log import MOST_DETAIL, one_line
 from sslmd.core.errors import Permanent
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
@@ -56,10 +57,11 @@ async def fetch(url: str, root: Path | None, net: Asks, *, seconds: float = TIME
         async with asyncio.timeout(seconds + LATE):
             found = await net.call(DIRECTORY, OfServer(CaAddress(url, roots), seconds))
     except TimeoutError:
-        late = AcmeProblem("unreachable", url, type=Failed.NO_ANSWER, detail=f"{seconds:g}")
-        raise unreached(late, url, str(root or "")) from None
+        found = AcmeProblem("unreachable", url, type=Failed.NO_ANSWER, detail=f"{seconds:g}")
     if isinstance(found, AcmeProblem):
-        raise no_directory(found, url, str(root or ""), datetime.now(UTC))
+        if found.type == Failed.CA_ROOT_UNUSABLE and root is not None:
+            raise Permanent(_unusable(root, url, found.detail))
+        raise directory_error(found, url, datetime.now(UTC))
     return Directory(
         new_order=found.new_order,
         caa_identities=_texts(found.caa_identities),
@@ -80,14 +82,15 @@ def roots_in(root: Path | None, url: str) -> str:
         with root.open("rb") as file:
             text = file.read(MOST_ROOTS).decode("utf-8", "replace")
     except OSError as err:
-        said = Said(err.strerror)
-        why = Reason(Failed.CA_ROOT_UNUSABLE, file=str(root), url=url, said=said)
-        raise Permanent(why) from None
+        raise Permanent(_unusable(root, url, err.strerror)) from None
     if "-----BEGIN " not in text:
-        said = Said("no certificate")
-        why = Reason(Failed.CA_ROOT_UNUSABLE, file=str(root), url=url, said=said)
-        raise Permanent(why)
+        raise Permanent(_unusable(root, url, "no certificate"))
     return "\n".join(line for line in text.splitlines() if line.isascii())
+
+
+def _unusable(root: Path, url: str, said: str | None) -> Reason:
+    words = Said(one_line(said or "", MOST_DETAIL))
+    return Reason(Failed.CA_ROOT_UNUSABLE, file=str(root), url=url, said=words)
 
 
 def _texts(found: Sequence[str]) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ class Failed(Code):
     NO_DIRECTORY = "no-directory"
     FOREIGN_DIRECTORY = "foreign-directory"
     CA_ROOT_UNUSABLE = "ca-root-unusable"
+    CA_ROOT_BAD = "ca-root-bad"
+    CA_ODD = "ca-odd"
     NOT_VALIDATED = "not-validated"
     NAMES_NOT_VALIDATED = "names-not-validated"
     STILL_PROCESSING = "still-processing"

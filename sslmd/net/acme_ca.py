@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -110,6 +111,8 @@ class Ca:
             if origin_of(url) is None or before not in ("http", urlsplit(url).scheme):
                 said = f"it redirects from {before} to {text_of(url.partition(':')[0])[:20]}"
                 raise unreached(self._server.url, UnreachedError("system", said))
+        if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
+            reply = replace(reply, url=self._server.url)
         return good(reply)
 
     def _is_ours(self, url: str) -> bool:

@@ -54,6 +54,14 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "{file} cannot be used to trust the CA at {url}: {said}; correct ca_server_root (or "
         "ca_test_server_root)"
     ),
+    Failed.CA_ROOT_BAD: (
+        "the file of ca_server_root (or ca_test_server_root) cannot be used to trust the CA at "
+        "{url}[: {said}]; correct it"
+    ),
+    Failed.CA_ODD: (
+        "the CA at {url} sent an answer that cannot be used ({what}[: {said}]); if it stays so, "
+        "ask the CA"
+    ),
     Failed.NOT_VALIDATED: "the CA {ca} could not validate {names:lines}[; and {more} more]",
     Failed.NAMES_NOT_VALIDATED: (
         "{names}[, and {more} more]: [{said}|it gives no reason][ ({problem})]"
