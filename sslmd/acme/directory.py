@@ -19,7 +19,7 @@ from sslmd.core.errors import Permanent
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
 from sslmd.net.acme_messages import DIRECTORY, AcmeProblem, CaAddress, OfServer
-from sslmd.net.link import Asks
+from sslmd.net.link import Asker
 
 # Seconds for all of it, redirects too; and for the network process to tell that they are over.
 TIMEOUT = 20.0
@@ -47,7 +47,7 @@ class Directory:
     renewal_info: str = ""
 
 
-async def fetch(url: str, root: Path | None, net: Asks, *, seconds: float = TIMEOUT) -> Directory:
+async def fetch(url: str, root: Path | None, net: Asker, *, seconds: float = TIMEOUT) -> Directory:
     """Return the directory at `url`; `root` is a PEM file of CAs to trust for its HTTPS.
 
     Raises `Transient` if it cannot be had now, `Permanent` if it is none.

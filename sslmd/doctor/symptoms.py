@@ -22,7 +22,7 @@ from sslmd.core.words.sentence import say
 from sslmd.dns.nameservers import NameServers, name_servers
 from sslmd.dns.resolver import Resolver
 from sslmd.net.inside import Inside
-from sslmd.net.link import Asks
+from sslmd.net.link import Asker
 from sslmd.processes import start
 
 Item = TypeVar("Item")
@@ -197,7 +197,7 @@ class Checkup:
     watch: TimeBox
     uid: int
     resolver: Resolver = field(default_factory=Resolver)
-    net: Asks = field(default_factory=Inside)
+    net: Asker = field(default_factory=Inside)
     _servers: dict[ZoneName, asyncio.Task[NameServers]] = field(default_factory=dict)
 
     def stranger(self, where: str) -> Symptom | None:

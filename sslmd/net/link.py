@@ -91,11 +91,19 @@ Handler = Callable[[Any], Awaitable[Any]]
 Handlers = Mapping[Operation[Any, Any], Handler]
 
 
-class Asks(Protocol):
-    """Whoever has an operation done: the network process, or this one (`inside`)."""
+class Asker(Protocol):
+    """Who has things done that read bytes of others: `net.client.Net`, or `net.inside.Inside`."""
 
     async def call(self, operation: Operation[Q, A], asked: Q) -> A:
-        """Return the answer; raises `NetGone` if there is nobody to answer, and `NetBug`."""
+        """Ask, and return the answer; raises `NetGone` and `NetBug`."""
+
+
+class Nobody:
+    """Who can be asked nothing: there is no network process."""
+
+    async def call(self, operation: Operation[Q, A], asked: Q) -> A:  # noqa: ARG002
+        """Raise `NetGone`."""
+        raise NetGone(Reason(Failed.NET_GONE))
 
 
 class Link:

@@ -199,10 +199,9 @@ def _look_for_lost_cas(book: dict[CertId, Rehearsed]) -> None:
 
 
 async def _rehearse(site: Site, threads: Threads, standings: Standings, found: Rehearsal) -> None:
-    net = Inside()
     book, telling = found.certs, Telling()
-    means = means_of(site, threads, telling, Resolver())
-    publishing = Publishing(site, threads, standings, telling, means, net)
+    means = means_of(site, threads, telling, Resolver(), net=Inside())
+    publishing = Publishing(site, threads, standings, telling, means)
     found.zones = await rehearse_zones(publishing, book)
     zones = {one.name.text: one for one in found.zones}
     hosts = [THIS_HOST, *sorted(hosts_of(site.config))]

@@ -161,14 +161,13 @@ class Tools:
         telling: tools.Telling,
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
-        self.net = Inside()
         self.resolver, self.locality = Resolver(), Locality(threads.look_up)
-        self.means = tools.means_of(site, threads, telling, self.resolver)
-        self.ordering = tools.ordering_of(site, threads, standings, telling, self.means, self.net)
-        self.publishing = tools.Publishing(site, threads, standings, telling, self.means, self.net)
+        self.means = tools.means_of(site, threads, telling, self.resolver, net=Inside())
+        self.ordering = tools.ordering_of(site, threads, standings, telling, self.means)
+        self.publishing = tools.Publishing(site, threads, standings, telling, self.means)
         self.delivering = tools.Delivering(
             *(site, threads, standings, telling),
-            *(self.resolver, self.locality, self.means.runs, self.net),
+            *(self.resolver, self.locality, self.means.runs, self.means.net),
         )
 
 

@@ -40,8 +40,6 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "ca_server"
     ),
     Failed.CA_UNREACHABLE: "the CA at {url} cannot be reached: {why}",
-    Failed.NET_GONE: "the process that speaks to the network ended before it had an answer; the "
-    "journal says why, and another one is running",
     Failed.NO_DIRECTORY: (
         "{url} is no ACME directory[: it has more than {most} bytes]; correct ca_server (or "
         "ca_test_server)"
@@ -91,6 +89,14 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA does not know our account any more: set aside as {aside}; another is made"
     ),
     Failed.ACCOUNT_LOST_AGAIN: "the CA does not know the account that it has just made: {why}",
+    Failed.NO_ACCOUNT: "there is no account at {url} yet: the first order makes it",
+    Failed.KEY_NOT_CHANGED: (
+        "the CA at {url} has not taken the new key; the account goes on with the one that it had"
+    ),
+    Failed.ACCOUNTS_LOST: (
+        "the CA at {url} has lost {number} accounts within {within}: none is made for it now; ask "
+        "the CA what became of them"
+    ),
     Failed.ACCOUNT_MADE: "made an account at the CA before the order: {account}",
     Failed.EAB_FILE_MISSING: "{file} is not there; correct ca_eab_hmac_key_file",
     Failed.EAB_FILE_BAD: "{file} holds no EAB key: it has to be bare base64url, nothing else",
