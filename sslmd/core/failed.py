@@ -19,6 +19,7 @@ class Failed(Code):
     CA_NO_SUCH_PLACE = "ca-no-such-place"
     CA_UNREACHABLE = "ca-unreachable"
     NO_DIRECTORY = "no-directory"
+    FOREIGN_DIRECTORY = "foreign-directory"
     CA_ROOT_UNUSABLE = "ca-root-unusable"
     CA_ROOT_BAD = "ca-root-bad"
     CA_ODD = "ca-odd"
