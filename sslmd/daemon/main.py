@@ -217,6 +217,7 @@ class Daemon:
                 lambda cert, text: planner.progress(cert, text),
                 lambda cert, names: planner.count(cert, names),
                 lambda cert, issuance: planner.count_issued(cert, issuance),
+                lambda cert, server: planner.certs.pacing.ordered(cert, server),
             ),
             self._bus,
             arguments.jobs,

@@ -372,7 +372,7 @@ class Planner:
     def count_issued(self, cert: CertId, issuance: Issuance) -> None:
         """Take in that a CA issued a certificate."""
         if cert in self.registry:
-            self.registry.put(cert, WasIssued(issuance))
+            self.registry.put(cert, WasIssued(self.certs.pacing.marked(cert, issuance)))
 
     # --- what went wrong beside jobs ---
 
