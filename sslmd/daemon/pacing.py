@@ -121,11 +121,12 @@ class Pacing:
         elif any(key[0] is CaLimit.ORDERS for key in self._keys(cert, entry, server)):
             self._registry.put(cert, WasOrdered(OrderMade(server, now)))
 
-    def marked(self, cert: CertId, issuance: Issuance) -> Issuance:
-        """Return an issuance with what it does not count against."""
+    def issued(self, cert: CertId, issuance: Issuance) -> None:
+        """Take in that a CA issued a certificate."""
         entry = self._registry.entries.get(cert)
-        free = entry is not None and self._is_free(entry, issuance.server, CaLimit.DOMAIN)
-        return replace(issuance, free=free)
+        if entry is not None:
+            free = self._is_free(entry, issuance.server, CaLimit.DOMAIN)
+            self._registry.put(cert, WasIssued(replace(issuance, free=free)))
 
     def _hear(
         self, cert: CertId, event: Event | Noticed, before: Entry | None, after: Entry | None
