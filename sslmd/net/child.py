@@ -16,7 +16,7 @@ import socket
 import sys
 import traceback
 
-from sslmd.net import acme_messages, messages, sandbox
+from sslmd.net import acme_messages, dns_exchange, dns_messages, messages, sandbox
 from sslmd.net.acme import Engine
 from sslmd.net.link import Handlers, Operation, link_on
 from sslmd.net.messages import PING, Alive
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
 
 def _load() -> None:
     """Make all that is made at first use: later there is no file to make it of."""
-    for operation in (*vars(messages).values(), *vars(acme_messages).values()):
+    for operation in [one for module in (messages, acme_messages, dns_messages) for one in vars(module).values()]:
         if isinstance(operation, Operation):
             _ = operation.asked, operation.answered
 
@@ -62,7 +62,11 @@ async def _serve(end: socket.socket, limits: tuple[str, ...]) -> None:
     async def public_key(key: str) -> str:
         return (await link.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
 
-    handlers: Handlers = {PING: alive, **Engine(sign, public_key).handlers()}
+    handlers: Handlers = {
+        PING: alive,
+        **Engine(sign, public_key).handlers(),
+        **dns_exchange.handlers(),
+    }
     link = await link_on(end, handlers, _bug)
     await link.run()
 
