@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 import signal
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -40,11 +39,13 @@ from sslmd.acme.refusals import (
     ProblemKind,
     http_error,
     judged,
+    not_validated,
     retry_at,
 )
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
+from sslmd.net.acme_messages import AcmeProblem, Subproblem
 
 _USAGE = 2  # certbot's exit status for a command line or a configuration that it does not take
 
@@ -123,10 +124,43 @@ class _Case:
         return self.with_names(Problem(kind, why, retry_at))
 
     def judged(self, answer: CaAnswer, document: Mapping[str, Any]) -> Problem:
-        return self.with_names(judged(self.run, answer, document, self.ca, self.now))
+        meta = self.run.directory.get("meta")
+        binds = isinstance(meta, dict) and meta.get("externalAccountRequired") is True
+        problem = problem_in(self.run, answer, document)
+        return self.with_names(judged(problem, self.ca, self.now, binds=binds))
 
     def with_names(self, problem: Problem) -> Problem:
         return replace(problem, failed=tuple(one.name for one in self.failed))
+
+
+_TERMS = re.compile(r'<([^<>]*)>\s*;\s*rel="terms-of-service"')
+
+
+def problem_in(run: RunLog, answer: CaAnswer, document: Mapping[str, Any]) -> AcmeProblem:
+    """Return a problem document (RFC 7807) that stands in an answer."""
+    parts = document.get("subproblems")
+    parts = [one for one in parts if isinstance(one, dict)] if isinstance(parts, list) else []
+    names = (one.get("identifier") for one in parts)
+    return AcmeProblem(
+        kind="acme",
+        url=answer.url,
+        status=answer.status,
+        type=code_of(document),
+        title=text_of(document, "title"),
+        detail=text_of(document, "detail"),
+        instance=text_of(document, "instance"),
+        terms=tuple(_TERMS.findall(answer.headers.get("link", ""))),
+        subproblems=tuple(
+            Subproblem(
+                code_of(one),
+                text_of(one, "detail"),
+                text_of(name, "value") if isinstance(name, dict) else "",
+            )
+            for one, name in zip(parts, names, strict=True)
+        ),
+        retry_after=answer.retry_after or "",
+        new_account=bool(answer.url) and answer.url == run.directory.get("newAccount"),
+    )
 
 
 # --- the checks, in order -------------------------------------------------------------------
@@ -196,7 +230,7 @@ def _refused(case: _Case) -> Problem | None:
         return None
     if code_of(answer.document) or text_of(answer.document, "detail"):
         return case.judged(answer, answer.document)
-    return case.with_names(http_error(answer, case.url, case.now))
+    return case.with_names(http_error(problem_in(case.run, answer, {}), case.url, case.now))
 
 
 def _invalid(case: _Case) -> Problem | None:
@@ -208,21 +242,7 @@ def _invalid(case: _Case) -> Problem | None:
             return case.judged(answer, error)
     if not case.failed:
         return None
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for one in case.failed:
-        groups[one.detail, one.code].append(one.name)
-    some = [
-        Reason(
-            Failed.NAMES_NOT_VALIDATED,
-            names=tuple(names[:MOST_SHOWN]),
-            more=len(names[MOST_SHOWN:]) or None,
-            said=Said(detail) or None,
-            problem=code or None,
-        )
-        for (detail, code), names in groups.items()
-    ]
-    more = len(some[MOST_SHOWN:]) or None
-    why = Reason(Failed.NOT_VALIDATED, ca=case.ca, names=tuple(some[:MOST_SHOWN]), more=more)
+    why = not_validated(case.failed, case.ca)
     return case.problem(ProblemKind.NOT_VALIDATED, why)
 
 

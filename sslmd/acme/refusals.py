@@ -7,27 +7,20 @@ person changes something (`_REMEDY`), and Retry-After when to come back. Pure fu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Any
 
-from sslmd.acme.certbot_log import (
-    MOST_DETAIL,
-    MOST_NAME,
-    CaAnswer,
-    RunLog,
-    code_of,
-    one_line,
-    text_of,
-)
+from sslmd.acme.certbot_log import MOST_DETAIL, MOST_NAME, Unvalidated, one_line
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
 from sslmd.core.words.sentence import say
+from sslmd.net.acme_messages import AcmeProblem, Subproblem
 
 # A CA that limits us without saying until when is left alone for so long.
 UNTOLD = timedelta(hours=1)
@@ -77,14 +70,13 @@ class Problem:
 # --- errors of the CA (RFC 8555 §6.7) -------------------------------------------------------
 
 
-def judged(
-    run: RunLog, answer: CaAnswer, document: Mapping[str, Any], ca: str, now: datetime
-) -> Problem:
-    """Return what a problem document of the CA means; `ca`: how it is called."""
-    code = code_of(document)
-    detail = text_of(document, "detail") or text_of(document, "title")
-    parts = document.get("subproblems")
-    parts = [one for one in parts if isinstance(one, dict)] if isinstance(parts, list) else []
+def judged(problem: AcmeProblem, ca: str, now: datetime, *, binds: bool = False) -> Problem:
+    """Return what a problem document of the CA means; `ca`: how it is called.
+
+    `binds`: its directory says that it takes only accounts that are bound to others (§7.3.4).
+    """
+    code, detail = problem.type, problem.detail or problem.title
+    parts = problem.subproblems
 
     def says(way_out: Reason | None = None) -> Reason:
         return Reason(
@@ -99,32 +91,49 @@ def judged(
 
     if code == "accountDoesNotExist":
         return Problem(ProblemKind.ACCOUNT_LOST, says())
-    if code == "rateLimited" or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+    if code == "rateLimited" or problem.status == HTTPStatus.TOO_MANY_REQUESTS:
         if _PAUSED.search(detail):
             return Problem(ProblemKind.REFUSED, says())
-        when = retry_at(answer.retry_after, now, detail) or now + UNTOLD
-        many = Reason(Failed.MANY_ACCOUNTS) if is_new_account(run, answer) else None
+        when = retry_at(problem.retry_after, now, detail) or now + UNTOLD
+        many = Reason(Failed.MANY_ACCOUNTS) if problem.new_account else None
         return Problem(ProblemKind.LIMITED, says(many), when)
-    if way_out := remedy(run, answer, document, parts):
+    if way_out := remedy(problem, binds=binds):
         return Problem(ProblemKind.REFUSED, says(way_out))
-    return Problem(ProblemKind.CA_TROUBLE, says(), retry_at(answer.retry_after, now))
+    return Problem(ProblemKind.CA_TROUBLE, says(), retry_at(problem.retry_after, now))
 
 
-def _part(subproblem: Mapping[str, Any]) -> Said:
+def _part(one: Subproblem) -> Said:
     """Return what a subproblem says (RFC 8555 §6.7.1)."""
-    detail = one_line(text_of(subproblem, "detail") or code_of(subproblem), MOST_DETAIL)
-    identifier = subproblem.get("identifier")
-    name = text_of(identifier, "value") if isinstance(identifier, dict) else ""
-    return Said(f"{one_line(name, MOST_NAME)}: {detail}" if name else detail)
+    detail = one_line(one.detail or one.type, MOST_DETAIL)
+    return Said(f"{one_line(one.name, MOST_NAME)}: {detail}" if one.name else detail)
 
 
-def http_error(answer: CaAnswer, url: str, now: datetime) -> Problem:
+def http_error(problem: AcmeProblem, url: str, now: datetime) -> Problem:
     """Tell an error that carries no problem document: the page of a proxy, say."""
-    why = answers(Failed.CA_ANSWERS, one_line(answer.url or url, MOST_NAME), answer.status)
-    when = retry_at(answer.retry_after, now)
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+    why = answers(Failed.CA_ANSWERS, one_line(problem.url or url, MOST_NAME), problem.status)
+    when = retry_at(problem.retry_after, now)
+    if problem.status == HTTPStatus.TOO_MANY_REQUESTS:
         return Problem(ProblemKind.LIMITED, why, when or now + UNTOLD)
     return Problem(ProblemKind.CA_TROUBLE, why, when)
+
+
+def not_validated(failed: Sequence[Unvalidated], ca: str) -> Reason:
+    """Tell which names the CA could not validate, those of one reason together."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in failed:
+        groups[one.detail, one.code].append(one.name)
+    some = [
+        Reason(
+            Failed.NAMES_NOT_VALIDATED,
+            names=tuple(names[:MOST_SHOWN]),
+            more=len(names[MOST_SHOWN:]) or None,
+            said=Said(detail) or None,
+            problem=code or None,
+        )
+        for (detail, code), names in groups.items()
+    ]
+    more = len(some[MOST_SHOWN:]) or None
+    return Reason(Failed.NOT_VALIDATED, ca=ca, names=tuple(some[:MOST_SHOWN]), more=more)
 
 
 def answers(code: Failed, url: str, status: int) -> Reason:
@@ -172,52 +181,38 @@ _REMEDY = {
 }
 # A CAA record that could not be looked up forbids nothing: next time it may be seen.
 _NOT_SEEN = re.compile(r"DNS problem|SERVFAIL|tim(?:ed |e)out", re.IGNORECASE)
-_TERMS = re.compile(r'<([^<>]*)>\s*;\s*rel="terms-of-service"')
 _DEAD_ACCOUNT = re.compile(r"\b(?:deactivated|revoked|suspended)\b", re.IGNORECASE)
 
 
-def remedy(
-    run: RunLog, answer: CaAnswer, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
-) -> Reason | None:
+def remedy(problem: AcmeProblem, *, binds: bool) -> Reason | None:
     """Return the way out of an error that would come again, None for one that may pass."""
-    code, new_account = code_of(document), is_new_account(run, answer)
+    code, detail = problem.type, one_line(problem.detail, MOST_DETAIL)
     if code == "userActionRequired":
         # Where new terms are to be agreed to, and what they are (RFC 8555 §7.3.3).
-        terms = _TERMS.findall(answer.headers.get("link", ""))
-        found = [one for one in (text_of(document, "instance"), *terms) if one]
+        found = [one for one in (problem.instance, *problem.terms) if one]
         first, second, *_ = (*(Said(one_line(one, MOST_NAME)) for one in found), None, None)
         return Reason(Failed.FIX_AGREE, first=first, second=second)
-    if code in ("unauthorized", "malformed", "externalAccountRequired") and new_account:
-        meta = run.directory.get("meta")
-        bound = isinstance(meta, dict) and meta.get("externalAccountRequired") is True
-        return Reason(Failed.FIX_EAB_ACCOUNT if bound else Failed.FIX_ACCOUNT)
+    if code in ("unauthorized", "malformed", "externalAccountRequired") and problem.new_account:
+        return Reason(Failed.FIX_EAB_ACCOUNT if binds else Failed.FIX_ACCOUNT)
     # Where there are subproblems, the whole says no more than that there are.
-    for one in parts or [document]:
-        unseen = code_of(one) == "caa" and _NOT_SEEN.search(_detail(one))
-        if code_of(one) in _REMEDY and not unseen:
-            return Reason(_REMEDY[code_of(one)])
+    parts = [(one.type, one_line(one.detail, MOST_DETAIL)) for one in problem.subproblems]
+    parts = parts or [(code, detail)]
+    for one, said in parts:
+        if one in _REMEDY and not (one == "caa" and _NOT_SEEN.search(said)):
+            return Reason(_REMEDY[one])
     if code in _REMEDY and code != "caa":
         return Reason(_REMEDY[code])
-    _, about, rest = _detail(document).lower().partition("account")
+    _, about, rest = detail.lower().partition("account")
     if code == "unauthorized" and about and _DEAD_ACCOUNT.search(rest):
         return Reason(Failed.FIX_DEAD_ACCOUNT)
     # A malformed request would be refused again; but CAs also use the word, with these, for an
     # order or a challenge that they do not have any more. A later order has others. With 5xx the
     # trouble is the CA's own.
     gone = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE)
-    is_ours = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status not in gone
-    if is_ours and any(code_of(one) == "malformed" for one in parts or [document]):
+    is_ours = problem.status < HTTPStatus.INTERNAL_SERVER_ERROR and problem.status not in gone
+    if is_ours and any(one == "malformed" for one, _ in parts):
         return Reason(Failed.FIX_REQUEST)
     return None
-
-
-def is_new_account(run: RunLog, answer: CaAnswer) -> bool:
-    """Whether it is an answer to a request for an account."""
-    return bool(answer.url) and answer.url == run.directory.get("newAccount")
-
-
-def _detail(error: Mapping[str, Any]) -> str:
-    return one_line(text_of(error, "detail"), MOST_DETAIL)
 
 
 # --- when to ask again (RFC 9110 §10.2.3, and what Let's Encrypt says) -----------------------

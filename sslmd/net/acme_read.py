@@ -47,7 +47,7 @@ def good(reply: Reply, *, new_account: bool = False) -> Reply:
         document = json.loads(reply.body)
     except (ValueError, RecursionError):
         document = None
-    if isinstance(document, dict) and (document.get("type") or document.get("detail")):
+    if isinstance(document, dict) and (_code(document) or text_of(document.get("detail"))):
         raise ProblemError(problem_of(reply, document, new_account=new_account))
     raise ProblemError(
         AcmeProblem(
@@ -86,7 +86,8 @@ def problem_of(
 
 
 def _code(document: Mapping[str, Any]) -> str:
-    return text_of(document.get("type")).removeprefix(_ERROR)
+    kind = text_of(document.get("type"))
+    return kind.removeprefix(_ERROR) if kind.startswith(_ERROR) else ""
 
 
 def _name_in(document: Mapping[str, Any]) -> str:

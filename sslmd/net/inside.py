@@ -5,18 +5,34 @@ Who asks does not know which (`net.link.Asker`). The daemon never asks here: its
 
 from __future__ import annotations
 
-from sslmd.net import dns_exchange
-from sslmd.net.link import A, Operation, Q
+from sslmd.net.child import handlers_of
+from sslmd.net.link import A, Handlers, NetBug, Operation, Q
 
 
 class Inside:
-    """Does what is asked at once."""
+    """Does what is asked at once. `handlers` do what the network process asks of the daemon.
 
-    def __init__(self) -> None:
-        self._here = dns_exchange.handlers()
+    Questions and answers go the way of the link: as JSON, checked where they arrive.
+    """
+
+    def __init__(self, handlers: Handlers | None = None) -> None:
+        self._here = handlers_of(_Other(handlers or {}))
 
     async def call(self, operation: Operation[Q, A], asked: Q) -> A:
         """Have it done; raises `NetBug` for a fault."""
+        return await _Other(self._here).call(operation, asked)
+
+
+class _Other:
+    """The other end of a link that is none."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+
+    async def call(self, operation: Operation[Q, A], asked: Q) -> A:
         question = operation.asked.validate_json(operation.asked.dump_json(asked))
-        answer = await self._here[operation](question)
+        try:
+            answer = await self._handlers[operation](question)
+        except Exception as err:
+            raise NetBug(type(err).__name__) from err
         return operation.answered.validate_json(operation.answered.dump_json(answer))

@@ -98,6 +98,14 @@ class Asker(Protocol):
         """Ask, and return the answer; raises `NetGone` and `NetBug`."""
 
 
+class Nobody:
+    """Who can be asked nothing: there is no network process."""
+
+    async def call(self, operation: Operation[Q, A], asked: Q) -> A:  # noqa: ARG002
+        """Raise `NetGone`."""
+        raise NetGone(Reason(Failed.NET_GONE))
+
+
 class Link:
     """One end. `handlers` do what the other side asks; `failed` hears of exceptions in them."""
 

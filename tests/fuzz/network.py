@@ -110,8 +110,8 @@ def _answer(data: bytes) -> Iterable[str]:
     texts = [answers.rcode_of(message), *map(ascii, answers.txt_in(message, name)[0])]
     answers.tlsa_in(message, answers.end_of_chain(message, name))
     answers.soa_serial(message)
-    found = (answers.zone_in(message, OWNER), answers.delegation(message, OWNER, ZONE))
-    return [*texts, *map(str, found)]
+    zones = (answers.zone_in(message, OWNER), answers.delegation(message, OWNER, ZONE))
+    return [*texts, *map(str, zones)]
 
 
 def _update(data: bytes) -> Iterable[str]:

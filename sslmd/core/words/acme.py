@@ -40,8 +40,6 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "ca_server"
     ),
     Failed.CA_UNREACHABLE: "the CA at {url} cannot be reached: {why}",
-    Failed.NET_GONE: "the process that speaks to the network ended before it had an answer; the "
-    "journal says why, and another one is running",
     Failed.NO_DIRECTORY: (
         "{url} is no ACME directory[: it has more than {most} bytes]; correct ca_server (or "
         "ca_test_server)"
@@ -49,6 +47,14 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.CA_ROOT_UNUSABLE: (
         "{file} cannot be used to trust the CA at {url}: {said}; correct ca_server_root (or "
         "ca_test_server_root)"
+    ),
+    Failed.CA_ROOT_BAD: (
+        "the file of ca_server_root (or ca_test_server_root) cannot be used to trust the CA at "
+        "{url}[: {said}]; correct it"
+    ),
+    Failed.CA_ODD: (
+        "the CA at {url} sent an answer that cannot be used ({what}[: {said}]); if it stays so, "
+        "ask the CA"
     ),
     Failed.NOT_VALIDATED: "the CA {ca} could not validate {names:lines}[; and {more} more]",
     Failed.NAMES_NOT_VALIDATED: (
@@ -79,6 +85,10 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA does not know our account any more: set aside as {aside}; another is made"
     ),
     Failed.ACCOUNT_LOST_AGAIN: "the CA does not know the account that it has just made: {why}",
+    Failed.ACCOUNTS_LOST: (
+        "the CA at {url} has lost {number} accounts within {within}: none is made for it now; ask "
+        "the CA what became of them"
+    ),
     Failed.ACCOUNT_MADE: "made an account at the CA before the order: {account}",
     Failed.EAB_FILE_MISSING: "{file} is not there; correct ca_eab_hmac_key_file",
     Failed.EAB_FILE_BAD: "{file} holds no EAB key: it has to be bare base64url, nothing else",
