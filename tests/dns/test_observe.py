@@ -323,6 +323,7 @@ from sslmd.core.names import *
 from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer
 from sslmd.dns.observe import Propagation
+from tests.stand.asking import ASKER
 from tests.stand.responder import Responder, Zone
 
 async def main():
