@@ -19,7 +19,7 @@ from sslmd.net.dns_messages import (
     Address,
     DnsAnswer,
     RecordSet,
-    Signature,
+    Rrsig,
     Soa,
     Target,
     TlsaData,
@@ -181,7 +181,7 @@ def depth_in(answer: DnsAnswer, here: str) -> int | None:
 
     None where there is no signature, or one as of a name that exists.
     """
-    for signature in records_in(find(answer.answer, here, "RRSIG"), Signature):
+    for signature in records_in(find(answer.answer, here, "RRSIG"), Rrsig):
         return signature.labels if signature.labels < here.count(".") + 1 else None
     return None
 

@@ -27,6 +27,7 @@ from sslmd.net.dns_messages import (
     MOST_RECORDS,
     PAYLOAD,
     SEND_UPDATE,
+    AskedBy,
     DnsAnswer,
     DnsQuestion,
     DnsUpdate,
@@ -34,7 +35,6 @@ from sslmd.net.dns_messages import (
     NoAnswer,
     Unheard,
     UpdateAnswer,
-    Way,
 )
 from sslmd.net.link import Asker, NetGone
 
@@ -177,7 +177,7 @@ class DnsAsker:
     async def by_tcp(self, server: NameServer, qname: ZoneName, rdtype: str) -> DnsAnswer:
         """Return the answer by TCP, asked at once; raises `Silent` or `Unasked`."""
         question = DnsQuestion(
-            server.address, server.port, str(qname), rdtype, TIMEOUT, way=Way.TCP
+            server.address, server.port, str(qname), rdtype, TIMEOUT, way=AskedBy.TCP
         )
         return await _exchange(self._net, server, question)
 
@@ -210,7 +210,7 @@ async def _exchange(net: Asker, server: NameServer, question: DnsQuestion) -> Dn
         answer = await net.call(EXCHANGE, question)
     except NetGone as err:
         raise Unasked(server, Reason(Failed.NS_UNASKED, why=err.reason)) from None
-    if question.way is Way.UDP and answer.by_udp:
+    if question.way is AskedBy.UDP and answer.by_udp:
         manners_at(server.address, server.port, recursive=question.recursive).by_udp = True
     if isinstance(answer, NoAnswer):
         raise unanswered(server, answer, question.seconds)
@@ -276,7 +276,7 @@ class _Asking:
         manners = self.manners
         if manners.prefers_tcp:
             try:
-                return await _exchange(self.net, self.server, replace(question, way=Way.TCP))
+                return await _exchange(self.net, self.server, replace(question, way=AskedBy.TCP))
             except (Excessive, Unasked):
                 raise
             except Silent:

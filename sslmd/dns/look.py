@@ -31,7 +31,7 @@ from sslmd.dns.answers import (
 )
 from sslmd.dns.ask import DnsAsker, NameServer, OutOfReach, Unanswered, heard_by_udp
 from sslmd.dns.manners import PLACES
-from sslmd.net.dns_messages import DnsAnswer, Signature
+from sslmd.net.dns_messages import DnsAnswer, Rrsig
 
 R = TypeVar("R")
 
@@ -158,12 +158,12 @@ def _cname(answer: DnsAnswer, here: str) -> tuple[DomainName | None, int]:
         return DomainName(targets[0]), ttl
 
 
-def _signatures(answer: DnsAnswer) -> list[tuple[str, Signature]]:
+def _signatures(answer: DnsAnswer) -> list[tuple[str, Rrsig]]:
     """Return the signatures of TLSA records in an answer, and whose they are."""
     return [
         (found.owner, one)
         for found in answer.answer
-        for one in records_in(found, Signature)
+        for one in records_in(found, Rrsig)
         if one.covers == "TLSA"
     ]
 

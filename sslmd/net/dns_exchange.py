@@ -26,6 +26,7 @@ from sslmd.net.dns_messages import (
     LOOK_UP,
     PAYLOAD,
     SEND_UPDATE,
+    AskedBy,
     DnsAnswer,
     DnsQuestion,
     DnsUpdate,
@@ -34,7 +35,6 @@ from sslmd.net.dns_messages import (
     NoAnswer,
     Unheard,
     UpdateAnswer,
-    Way,
 )
 from sslmd.net.dns_reading import (
     Query,
@@ -70,7 +70,7 @@ def handlers() -> Handlers:
 async def exchange(asked: DnsQuestion) -> DnsAnswer | NoAnswer:
     """Ask one server one question."""
     began = _now()
-    asking = _Asking(asked)
+    asking = _Exchange(asked)
     try:
         found: DnsAnswer | NoAnswer = await asking.answer()
     except _UnheardError as err:
@@ -163,7 +163,7 @@ class _Conversation(asyncio.DatagramProtocol):
             self.error_received(exc)
 
 
-class _Asking:
+class _Exchange:
     """One question. `by_udp`: the server answered by UDP, whatever it said."""
 
     def __init__(self, asked: DnsQuestion) -> None:
@@ -173,7 +173,7 @@ class _Asking:
 
     async def answer(self) -> DnsAnswer:
         """Return the answer, whatever its rcode; raises `_UnheardError`."""
-        if self._asked.way is Way.TCP:
+        if self._asked.way is AskedBy.TCP:
             return await self._by_tcp()
         answer = await self._by_udp()
         if answer is not None:

@@ -32,7 +32,7 @@ _Host = Annotated[str, StringConstraints(max_length=100, pattern=r"^[!-~]+$")]  
 _Said = Annotated[str, StringConstraints(max_length=0xFFFF)]
 
 
-class Way(StrEnum):
+class AskedBy(StrEnum):
     """How a server is asked."""
 
     UDP = "udp"  # and by TCP when the answer does not fit (RFC 7766), or does not come
@@ -53,7 +53,7 @@ class DnsQuestion:
     name: str
     type: str
     seconds: float
-    way: Way = Way.UDP
+    way: AskedBy = AskedBy.UDP
     recursive: bool = False
     checking_disabled: bool = False
     dnssec: bool = False
@@ -133,7 +133,7 @@ class Caa:
 
 @message
 @dataclass(frozen=True, slots=True)
-class Signature:
+class Rrsig:
     """RRSIG, what of it is used. `covers`: a type; `expiration`: seconds since 1970."""
 
     covers: _Word
@@ -152,7 +152,7 @@ class Other:
 
 
 Record = Annotated[
-    Address | Target | Mx | Txt | TlsaData | Soa | Caa | Signature | Other,
+    Address | Target | Mx | Txt | TlsaData | Soa | Caa | Rrsig | Other,
     Field(discriminator="kind"),
 ]
 

@@ -42,7 +42,7 @@ from sslmd.net.dns_messages import (
     Other,
     Record,
     RecordSet,
-    Signature,
+    Rrsig,
     Soa,
     Target,
     TlsaData,
@@ -245,7 +245,7 @@ _MADE: dict[str, Any] = {
     "CAA": lambda rdata: Caa(
         rdata.flags, rdata.tag.decode("ascii", "replace"), rdata.value.decode("utf-8", "replace")
     ),
-    "RRSIG": lambda rdata: Signature(
+    "RRSIG": lambda rdata: Rrsig(
         dns.rdatatype.to_text(rdata.type_covered),
         rdata.labels,
         text_of(rdata.signer),
