@@ -23,6 +23,7 @@ from sslmd.dns.ask import DnsAsker
 from sslmd.dns.nameservers import NameServers, name_servers
 from sslmd.dns.resolver import Resolver
 from sslmd.net.inside import Inside
+from sslmd.net.link import Asker
 from sslmd.processes import start
 
 Item = TypeVar("Item")
@@ -197,6 +198,7 @@ class Checkup:
     watch: TimeBox
     uid: int
     resolver: Resolver = field(default_factory=lambda: Resolver(DnsAsker(Inside())))
+    net: Asker = field(default_factory=Inside)
     _servers: dict[ZoneName, asyncio.Task[NameServers]] = field(default_factory=dict)
 
     def stranger(self, where: str) -> Symptom | None:

@@ -201,7 +201,8 @@ def _look_for_lost_cas(book: dict[CertId, Rehearsed]) -> None:
 
 async def _rehearse(site: Site, threads: Threads, standings: Standings, found: Rehearsal) -> None:
     book, telling = found.certs, Telling()
-    means = means_of(site, threads, telling, Resolver(DnsAsker(Inside())))
+    net = Inside()
+    means = means_of(site, threads, telling, Resolver(DnsAsker(net)), net=net)
     publishing = Publishing(site, threads, standings, telling, means)
     found.zones = await rehearse_zones(publishing, book)
     zones = {one.name.text: one for one in found.zones}
