@@ -14,6 +14,7 @@ from sslmd.acme import certbot_log, certbot_run, directory, launch
 from sslmd.core import plain
 from sslmd.daemon import loop
 from sslmd.dns import ask, bounds, manners, received
+from sslmd.net import acme_ca, web
 from sslmd.servers import handshake, http01, http01_look, probe, ssh, ssh_line, starttls
 from sslmd.store import note_kinds
 
@@ -91,8 +92,7 @@ LIMITS = (
     Limit(
         "CAs",
         "the directory",
-        f"{_size(directory.MAX_BYTES)} in {directory.TIMEOUT:g} s, "
-        f"{directory.MOST_REDIRECTS} redirects",
+        f"{_size(web.MOST_BYTES)} in {directory.TIMEOUT:g} s, {acme_ca.MOST_REDIRECTS} redirects",
         "the attempt fails, and says so",
         f"{_DIRECTORY}::test_too_long",
     ),

@@ -19,6 +19,7 @@ class Failed(Code):
     CA_NO_SUCH_PLACE = "ca-no-such-place"
     CA_UNREACHABLE = "ca-unreachable"
     NO_DIRECTORY = "no-directory"
+    FOREIGN_DIRECTORY = "foreign-directory"
     CA_ROOT_UNUSABLE = "ca-root-unusable"
     CA_ROOT_BAD = "ca-root-bad"
     CA_ODD = "ca-odd"
@@ -196,6 +197,7 @@ class Failed(Code):
     NET_NONSENSE = "net-nonsense"
     NET_NOBODY = "net-nobody"
     NET_STAYS_ROOT = "net-stays-root"
+    NET_ROOT_OPEN = "net-root-open"
     NET_OPEN = "net-open"
     # why a CA cannot be reached
     NOT_TRUSTED = "not-trusted"

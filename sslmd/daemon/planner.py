@@ -80,7 +80,7 @@ class Planner:
         signer: Signer | None = None,
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
-        self.bus, self.registry = bus, Registry()
+        self.bus, self.registry, self.net = bus, Registry(), net
         self.ledger = Ledger(site, self._page_of, self._save_failed, self._saved_again)
         self.loop = Loop(
             site.now,

@@ -21,6 +21,8 @@ from sslmd.core.words.pattern import tell
 from sslmd.core.words.sentence import say
 from sslmd.dns.nameservers import NameServers, name_servers
 from sslmd.dns.resolver import Resolver
+from sslmd.net.inside import Inside
+from sslmd.net.link import Asker
 from sslmd.processes import start
 
 Item = TypeVar("Item")
@@ -195,6 +197,7 @@ class Checkup:
     watch: TimeBox
     uid: int
     resolver: Resolver = field(default_factory=Resolver)
+    net: Asker = field(default_factory=Inside)
     _servers: dict[ZoneName, asyncio.Task[NameServers]] = field(default_factory=dict)
 
     def stranger(self, where: str) -> Symptom | None:

@@ -15,16 +15,16 @@ import dns.exception
 import dns.message
 import dns.name
 
-from sslmd.acme import directory
 from sslmd.acme.problems import read_problem, to_error
 from sslmd.acme.refusals import retry_at
 from sslmd.config.model import ProbeWord
-from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.words.sentence import say
 from sslmd.dns import answers
 from sslmd.dns.caa import Property, forbidden, names_account
 from sslmd.dns.received import Query, TooMuchError
+from sslmd.net.acme_read import ProblemError, directory_in, directory_of
+from sslmd.net.web import Reply
 from sslmd.processes import Output
 from sslmd.servers import http01_look
 from sslmd.servers.ssh import RemoteShell
@@ -168,7 +168,7 @@ def _certbot_logs() -> list[bytes]:
 
 
 def _directory(data: bytes) -> Iterable[str]:
-    directory.parse(data, URL)
+    directory_of(directory_in(Reply(URL, 200, {}, data), URL))
     retry_at(data[:80].decode("latin-1"), NOW, data.decode(errors="replace"))
     return ()
 
@@ -278,7 +278,7 @@ TARGETS = (
     Target("dns", _answer, _answers, (), (b"\xc0\x0c", b"\x3f")),
     Target("caa", _caa, lambda: _CAA, (), (b";", b"=", b"issue ")),
     Target("certbot", _certbot, _certbot_logs, (), (b"HTTP 400\n", b'{"type":"', b"urn:ietf:")),
-    Target("directory", _directory, lambda: [_DIRECTORY], (Permanent,), (b"{", b'"', b"[")),
+    Target("directory", _directory, lambda: [_DIRECTORY], (ProblemError,), (b"{", b'"', b"[")),
     Target("shown", _shown, lambda: _SHOWN, (), (b"HTTP/1.1 ", b"\r\n\r\n", b"chunked")),
     Target("greeting", _greeting, lambda: _GREETINGS, (), (b"220 ", b"250-", b"* OK", b"{9}")),
     Target("told", _told, lambda: _TOLD, (), (b"@ ", b"@ end\n", b"@ error ")),

@@ -22,6 +22,7 @@ from sslmd.core.state import CertState, ServerPhase
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Registry, Taken, entry_of
 from sslmd.dns.resolver import Resolver
+from sslmd.net.inside import Inside
 from sslmd.servers.local import Locality
 from sslmd.store import certs
 from sslmd.store.layout import Tree
@@ -161,11 +162,12 @@ class Tools:
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
         self.resolver, self.locality = Resolver(), Locality(threads.look_up)
-        self.means = tools.means_of(site, threads, telling, self.resolver)
+        self.means = tools.means_of(site, threads, telling, self.resolver, net=Inside())
         self.ordering = tools.ordering_of(site, threads, standings, telling, self.means)
         self.publishing = tools.Publishing(site, threads, standings, telling, self.means)
         self.delivering = tools.Delivering(
-            site, threads, standings, telling, self.resolver, self.locality, self.means.runs
+            *(site, threads, standings, telling),
+            *(self.resolver, self.locality, self.means.runs, self.means.net),
         )
 
 
