@@ -94,6 +94,7 @@ class Failed(Code):
     NS_NOISE = "ns-noise"
     NS_CLOSED = "ns-closed"
     NS_NOT_ASKED = "ns-not-asked"
+    NS_UNASKED = "ns-unasked"
     NS_OUT_OF_REACH = "ns-out-of-reach"
     NS_NONSENSE = "ns-nonsense"
     NS_TOO_MANY = "ns-too-many"

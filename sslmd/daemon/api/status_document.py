@@ -28,7 +28,7 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
-from sslmd.core.reason import Held, Reason, on_wire, said
+from sslmd.core.reason import Held, Reason, Why, on_wire, said
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import SetFacts
 from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
@@ -56,7 +56,7 @@ def status_of(entry: Entry) -> CertStatus:
         begins=cert.not_before if cert else None,
         ends=cert.not_after if cert else None,
         has_next=state.next is not None and state.next.cert is not None,
-        is_made=bool(_doing(entry)),
+        is_made=bool(_doing(entry)) or decision.reason.code is Why.CA_PACED,
         unusable=entry.unusable,
         error=error,
         about=about,
