@@ -26,7 +26,7 @@ from pathlib import Path
 from sslmd.acme.accounts import newest_account
 from sslmd.acme.launch import closed, limited, tied
 from sslmd.acme.orders import CertbotOrder
-from sslmd.config.model import CaInfo, Validation
+from sslmd.config.model import CaInfo, Engines, Validation
 from sslmd.core.errors import Permanent
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
@@ -87,6 +87,8 @@ class AcmeServer:
     profile: str = ""
     eab_kid: str = ""
     eab_hmac_key_file: Path | None = None
+    engine: Engines = Engines.ENGINE
+    requests: int = 8
 
 
 def server_of(ca: CaInfo, email: str) -> AcmeServer:
@@ -100,6 +102,8 @@ def server_of(ca: CaInfo, email: str) -> AcmeServer:
         profile=ca.preferred_profile,
         eab_kid=ca.eab_kid,
         eab_hmac_key_file=ca.eab_hmac_key_file,
+        engine=ca.engine,
+        requests=ca.requests,
     )
 
 
@@ -258,7 +262,7 @@ def collect(place: OrderFolders, csr: bytes, server: AcmeServer) -> Issued | Non
     Raises `Permanent` for answers too long to be certificates.
     """
     try:
-        if not _is_of(place, csr, server):
+        if not is_of(place, csr, server):
             return None
         # certbot writes this one last: when it is there, the others are whole.
         os.stat(f"{place.order}/{FULLCHAIN}")
@@ -274,7 +278,7 @@ def collect(place: OrderFolders, csr: bytes, server: AcmeServer) -> Issued | Non
     return Issued(cert, chain)
 
 
-def _is_of(place: OrderFolders, csr: bytes, server: AcmeServer) -> bool:
+def is_of(place: OrderFolders, csr: bytes, server: AcmeServer) -> bool:
     """Whether the folder is of an order for that CSR, at that server; raises FileNotFoundError."""
     url = files.read_file(place.server_note)
     return url == server.url.encode() and files.read_file(f"{place.order}/{CSR}") == csr
@@ -294,7 +298,7 @@ def interrupted(
     """
     try:
         begun = os.stat(f"{place.order}/{CSR}").st_mtime
-        if not _is_of(place, csr, server) or not newest_account(place.home, server.url):
+        if not is_of(place, csr, server) or not newest_account(place.home, server.url):
             return ""
     except FileNotFoundError:
         return ""

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, PlainValidator
 
 from sslmd.config import values
 from sslmd.config.addresses import directory_url
-from sslmd.config.kinds import LETS_ENCRYPT_STAGING, CaKind, UsedBy, Validation
+from sslmd.config.kinds import LETS_ENCRYPT_STAGING, CaKind, Engines, UsedBy, Validation
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
@@ -139,6 +139,20 @@ class CaInfo:
     )
     eab_hmac_key_file: Path | None = path_key(
         "File with the EAB key, bare base64url.", shown="none", name="ca_eab_hmac_key_file"
+    )
+
+    engine: Annotated[Engines, words(Engines)] = key(
+        "`engine` or `certbot`",
+        "What speaks to the CA: sslmd's own network process, for a thousand orders at a time, or "
+        "a certbot for each order.",
+        default=Engines.ENGINE,
+        name="ca_engine",
+    )
+    requests: Annotated[int, PlainValidator(values.within(1, 32))] = key(
+        "1 to 32",
+        "Requests that the engine has under way at the CA at one time.",
+        default=8,
+        name="ca_requests",
     )
 
     @property

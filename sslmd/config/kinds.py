@@ -54,6 +54,13 @@ class Validation(StrEnum):
     HTTP_01 = "http-01"
 
 
+class Engines(StrEnum):
+    """What speaks to an ACME CA."""
+
+    ENGINE = "engine"
+    CERTBOT = "certbot"
+
+
 class UsedBy(StrEnum):
     """What a service file can say of who uses the certificate: no server class, on purpose."""
 

@@ -34,6 +34,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+# Orders that are under way at a time where none takes a place of the pool.
+ORDERS = 1000
+
 # Names of hosts that are looked up at a time.
 LOOKUPS = 16
 
@@ -204,6 +207,8 @@ class Ordering:
     crowded: Callable[[], bool] = bool  # False
     orders: Orders = field(default_factory=Orders)
     learnt: dict[CertId, Learnt] = field(default_factory=dict)
+    resting: Callable[[str], AbstractContextManager[None]] = keep_place
+    under_way: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ORDERS))
 
 
 @dataclass(slots=True)
