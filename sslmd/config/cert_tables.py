@@ -10,7 +10,14 @@ from pydantic import BeforeValidator, PlainValidator
 
 from sslmd.config import values
 from sslmd.config.addresses import directory_url
-from sslmd.config.kinds import LETS_ENCRYPT_STAGING, CaKind, Engines, UsedBy, Validation
+from sslmd.config.kinds import (
+    LETS_ENCRYPT_STAGING,
+    CaAccount,
+    CaKind,
+    Engines,
+    UsedBy,
+    Validation,
+)
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
@@ -140,7 +147,14 @@ class CaInfo:
     eab_hmac_key_file: Path | None = path_key(
         "File with the EAB key, bare base64url.", shown="none", name="ca_eab_hmac_key_file"
     )
-
+    account: Annotated[CaAccount, words(CaAccount)] = key(
+        "`shared` or `own`",
+        "Whether certificates share one account at the CA, or each has its own. Where a "
+        "certificate has an account of its own already, it goes on with it until `sslmctl account "
+        "share`.",
+        default=CaAccount.SHARED,
+        name="ca_account",
+    )
     engine: Annotated[Engines, words(Engines)] = key(
         "`engine` or `certbot`",
         "What speaks to the CA: sslmd's own network process, for a thousand orders at a time, or "

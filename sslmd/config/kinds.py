@@ -61,6 +61,13 @@ class Engines(StrEnum):
     CERTBOT = "certbot"
 
 
+class CaAccount(StrEnum):
+    """Which account at an ACME CA a certificate uses."""
+
+    SHARED = "shared"
+    OWN = "own"
+
+
 class UsedBy(StrEnum):
     """What a service file can say of who uses the certificate: no server class, on purpose."""
 

@@ -18,6 +18,7 @@ from sslmd.config.cert_tables import CaInfo
 from sslmd.config.kinds import (
     LETS_ENCRYPT_STAGING,
     Argv,
+    CaAccount,
     CaKind,
     Endpoint,
     Engines,
@@ -48,6 +49,7 @@ __all__ = [
     "LETS_ENCRYPT",
     "LETS_ENCRYPT_STAGING",
     "Argv",
+    "CaAccount",
     "CaInfo",
     "CaKind",
     "Config",
