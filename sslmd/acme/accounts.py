@@ -286,11 +286,12 @@ def _every(home: str, url: str) -> list[Folder]:
 def address_of(server: AcmeServer) -> CaAddress:
     """Return how the network process is told of a CA; blocks."""
     if server.root is None:
-        return CaAddress(server.url)
+        return CaAddress(server.url, most=server.requests)
     try:
-        return CaAddress(server.url, files.read_file(str(server.root)).decode("ascii"))
+        roots = files.read_file(str(server.root)).decode("ascii")
     except (FileNotFoundError, UnicodeDecodeError):
         raise Permanent(Reason(Failed.CA_ROOT_MISSING, ca=server.url)) from None
+    return CaAddress(server.url, roots, server.requests)
 
 
 def _binding(server: AcmeServer) -> Binding | None:

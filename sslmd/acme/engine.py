@@ -78,7 +78,7 @@ class Engine:
     now: Callable[[], datetime]
     progress: Callable[[str], None]
     tell: Callable[[str, Reason], None]
-    _account: Account | None = None
+    _account: UsedAccount | None = None
     _open: AcmeOrder | None = None  # found by `take_up`, and waits for its challenges
     _address: CaAddress = field(default_factory=lambda: CaAddress(""))
     _binds: bool = False
@@ -117,7 +117,7 @@ class Engine:
     async def take_up(self, served: Directory) -> Issued | None:
         """Go on with an order that was cut short, as far as it goes without challenges."""
         attempt, place = self.attempt, self.attempt.place
-        profile = self._begin(served)
+        profile = await self._begin(served)
         noted = await self.in_thread(
             order_note.noted, place, attempt.csr, attempt.server, profile, self.now()
         )
@@ -172,7 +172,7 @@ class Engine:
     async def issue(self, served: Directory, prove: Prove) -> Issued:
         """Order the certificate, or go on with the order that waits for its challenges."""
         server, place = self.attempt.server, self.attempt.place
-        profile = self._begin(served)
+        profile = await self._begin(served)
         order, self._open = self._open, None
         if order is None:
             self.progress(f"order at {server.url}")
@@ -275,9 +275,10 @@ class Engine:
 
     # --- asking ---
 
-    def _begin(self, served: Directory) -> str:
+    async def _begin(self, served: Directory) -> str:
         """Take what the CA says of itself; return the profile to ask for: a wish that it knows."""
         self._binds = served.external_account_required
+        self._address = await self.in_thread(address_of, self.attempt.server)
         wish = self.attempt.server.profile
         return wish if wish in served.profiles else ""
 

@@ -162,10 +162,12 @@ class CaInfo:
         default=Engines.ENGINE,
         name="ca_engine",
     )
-    requests: Annotated[int, PlainValidator(values.within(1, 32))] = key(
-        "1 to 32",
+    requests: Annotated[int, NUMBER] = key(
+        "number",
         "Requests that the engine has under way at the CA at one time.",
         default=8,
+        ge=1,
+        le=32,
         name="ca_requests",
     )
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from sslmd.acme.accounts import Accounts
 from sslmd.acme.orders import Orders
+from sslmd.acme.signing import Signer
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent, Transient, text_of
 from sslmd.core.limits import Issuances
@@ -20,11 +22,13 @@ from sslmd.core.reason import Ended, Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState, Issuance
 from sslmd.core.view import Standing
+from sslmd.core.words.sentence import say
 from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.means import Means, keep_place
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Runs
+from sslmd.net.link import Asker, Nobody
 from sslmd.processes import missing_right, run_command
 from sslmd.servers.local import Locality
 from sslmd.store.layout import Tree
@@ -177,7 +181,7 @@ async def _run_in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
 class Delivering:
     """What deliveries, copies, restarts and proofs need. `runs`: the command of the name servers.
 
-    `locality` knows which names are this machine.
+    `locality` knows which names are this machine. `net`: who reads what ports send.
     """
 
     site: Site
@@ -187,6 +191,7 @@ class Delivering:
     resolver: Resolver
     locality: Locality
     runs: Runs
+    net: Asker = field(default_factory=Nobody)
 
 
 @dataclass(slots=True)
@@ -194,7 +199,9 @@ class Ordering:
     """What orders need. `socket` is where certbot's hooks find the daemon.
 
     `crowded` tells an order that others wait for its place; `learnt` is what orders that failed
-    found out about owners, until they succeed.
+    found out about owners, until they succeed. `net`: who reads what CAs and web servers send;
+    `signer` signs for it, with the keys of `accounts`. `resting`: to be held while a lane's job
+    needs no place; `under_way`: by each order that has none.
     """
 
     site: Site
@@ -209,6 +216,20 @@ class Ordering:
     learnt: dict[CertId, Learnt] = field(default_factory=dict)
     resting: Callable[[str], AbstractContextManager[None]] = keep_place
     under_way: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ORDERS))
+    net: Asker = field(default_factory=Nobody)
+    signer: Signer = field(default_factory=Signer)
+    accounts: Accounts = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take in the accounts at CAs."""
+        self.accounts = Accounts(
+            self.site.tree,
+            self.net.call,
+            self.threads.in_thread,
+            self.site.now,
+            lambda event, what: self.telling.tell(event, say(what), None),
+            self.signer,
+        )
 
 
 @dataclass(slots=True)
@@ -239,6 +260,7 @@ def means_of(
     resolver: Resolver,
     crowded: Callable[[], bool] = bool,
     resting: Callable[[str], AbstractContextManager[None]] = keep_place,
+    net: Asker | None = None,
 ) -> Means:
     """Return what publishing needs."""
     return Means(
@@ -250,6 +272,7 @@ def means_of(
         established=lambda zone: zone.text in site.established,
         resting=resting,
         tell=lambda event, text: telling.tell(event, text, None),
+        net=net or Nobody(),
     )
 
 
@@ -261,6 +284,7 @@ def ordering_of(
     means: Means,
     socket: str = "",
     touch: Callable[[ZoneName], None] = _unheard,
+    signer: Signer | None = None,
 ) -> Ordering:
     """Return what orders need. `touch` is told of zones whose challenges changed."""
     challenges = Challenges(
@@ -270,7 +294,17 @@ def ordering_of(
         touch,
     )
     return Ordering(
-        site, threads, standings, telling, means.resolver, challenges, socket, means.crowded
+        site,
+        threads,
+        standings,
+        telling,
+        means.resolver,
+        challenges,
+        socket,
+        means.crowded,
+        resting=means.resting,
+        net=means.net,
+        signer=signer or Signer(),
     )
 
 
