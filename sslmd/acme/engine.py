@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.acme import certbot, order_note
-from sslmd.acme.accounts import Account, Accounts
+from sslmd.acme.accounts import Accounts, UsedAccount, address_of
 from sslmd.acme.attempt import AccountLostError, Attempt, Prove
 from sslmd.acme.ca_problem import ca_name, problem_of, unvalidated
 from sslmd.acme.directory import Directory
@@ -189,7 +189,8 @@ class Engine:
             urls = tuple(url for _, url in challenges)
             pending = tuple(one.url for one in found if one.status == "pending")
             offer = messages.Offer(*self._of, urls, pending, VALIDATING)
-            await self._check(await self._done(messages.OFFER, offer, VALIDATING), ("valid",))
+            judged = await self._done(messages.OFFER, offer, VALIDATING)
+            await self._check(judged, ("valid",))
             await self.in_thread(certbot.forget_offered, place)
         return await self._finish(order, ISSUING)
 

@@ -10,8 +10,6 @@ from sslmd.core.names import CertId, GroupName
 
 Argv = tuple[str, ...]
 
-LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
-
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

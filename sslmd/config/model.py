@@ -16,7 +16,6 @@ from pathlib import Path
 
 from sslmd.config.cert_tables import CaInfo
 from sslmd.config.kinds import (
-    LETS_ENCRYPT_STAGING,
     Argv,
     CaAccount,
     CaKind,
@@ -36,11 +35,11 @@ from sslmd.config.kinds import (
 )
 from sslmd.config.server_tables import DnsOptions, DnsPrimary, ServerClass
 from sslmd.config.tables import DhOptions, GlobalOptions
+from sslmd.core.buckets import LETS_ENCRYPT, LETS_ENCRYPT_STAGING
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.errors import Mistake
 from sslmd.core.host.commands import DNS, HostCommands
 from sslmd.core.host.needs import HostWanted, KeyAccess
-from sslmd.core.limits import LETS_ENCRYPT
 from sslmd.core.names import CertId, GroupName, ZoneName, machine_of
 from sslmd.core.spec import CertSpec, Timing
 from sslmd.core.windows import Group

@@ -1,8 +1,8 @@
 """One order at an ACME CA, from the CSR to its certificate: who may order, and what is proven.
 
-An engine (`acme/engine.py`, `acme/certbot_run.py`) speaks to the CA. Here is what it does not know: what was ordered
-before and how often, what can be known before an order, and that the world has to see a challenge
-before the CA looks (I8).
+An engine (`acme/engine.py`, `acme/certbot_run.py`) speaks to the CA. Here is what it does not know:
+what was ordered before and how often, what can be known before an order, and that the world has to
+see a challenge before the CA looks (I8).
 """
 
 from __future__ import annotations
@@ -112,9 +112,7 @@ def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
         _tell(attempt, what, ordering, event)
 
     if attempt.server.engine is Engines.ENGINE:
-        return Engine(
-            attempt, ordering.net, ordering.accounts, in_thread, now, progress, tell
-        )
+        return Engine(attempt, ordering.net, ordering.accounts, in_thread, now, progress, tell)
     return Certbot(
         attempt,
         certbot.find_certbot(),

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.acme import certbot
-from sslmd.acme.certbot import server_of
 from sslmd.acme.attempt import Attempt
+from sslmd.acme.certbot import server_of
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import Permanent, SslmError

@@ -13,8 +13,8 @@ import threading
 from contextlib import suppress
 
 from sslmd.acme import certbot, directory
-from sslmd.acme.certbot import test_server_of
 from sslmd.acme.attempt import Attempt
+from sslmd.acme.certbot import test_server_of
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaInfo
 from sslmd.core.errors import Permanent
