@@ -168,7 +168,7 @@ class Accounts:
                 why = Reason(Failed.ACCOUNTS_LOST, url=url, number=lost, within=LOST_WITHIN)
                 raise Transient(why, retry_at=now + LOST_WITHIN)
             aside = await self.in_thread(account_folders.set_aside, home.path, url, there, now)
-        self._tell("account-lost", Reason(Failed.ACCOUNT_LOST, aside=aside))
+        self._tell("order-trouble", Reason(Failed.ACCOUNT_LOST, aside=aside))
         return aside
 
     # --- below ---
