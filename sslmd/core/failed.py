@@ -33,6 +33,8 @@ class Failed(Code):
     ACCOUNT_LOST_AGAIN = "account-lost-again"
     ACCOUNT_MADE = "account-made"
     ACCOUNTS_LOST = "accounts-lost"
+    NO_ACCOUNT = "no-account"
+    KEY_NOT_CHANGED = "key-not-changed"
     EAB_WANTED = "eab-wanted"
     EAB_FILE_MISSING = "eab-file-missing"
     EAB_FILE_BAD = "eab-file-bad"
