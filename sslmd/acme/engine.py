@@ -320,8 +320,8 @@ class Engine:
         return to_error(problem, now)
 
     def _odd(self, url: str, what: str, said: str = "") -> Transient:
-        facts = {"what": Said(shown(what)), "said": Said(shown(said)) if said else None}
-        return Transient(Reason(Failed.CA_ODD, url=url, **facts))
+        words = Said(shown(said)) if said else None
+        return Transient(Reason(Failed.CA_ODD, url=url, what=Said(shown(what)), said=words))
 
 
 def _is_final(found: AcmeProblem) -> bool:

@@ -79,7 +79,7 @@ class OrderBody(acme.NewOrder):
     replaces: str | None = field("replaces", omitempty=True)
 
 
-class Engine:
+class AcmeSteps:
     """All CAs. `sign` and `public_key` ask the daemon."""
 
     def __init__(self, sign: Signing, public_key: PublicKey) -> None:

@@ -18,7 +18,7 @@ import threading
 import traceback
 
 from sslmd.net import acme_messages, messages, sandbox
-from sslmd.net.acme import Engine
+from sslmd.net.acme import AcmeSteps
 from sslmd.net.link import A, Asker, Handlers, Operation, Q, link_on
 from sslmd.net.messages import PING, Alive, Limit
 
@@ -81,7 +81,7 @@ def handlers_of(daemon: Asker) -> Handlers:
     async def public_key(key: str) -> str:
         return (await daemon.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
 
-    return {**Engine(sign, public_key).handlers()}
+    return {**AcmeSteps(sign, public_key).handlers()}
 
 
 def _bug(err: BaseException) -> None:

@@ -152,7 +152,7 @@ def _primary(primary: Primary, watched: Sequence[Named | str]) -> str:
 class World:
     """The servers of one test, and the site; ended in the opposite order."""
 
-    def __init__(self, top: Path, stack: ExitStack, engine: str) -> None:
+    def __init__(self, top: Path, stack: ExitStack, engine: str = "engine") -> None:
         self.top = top
         self._stack = stack
         self.site = AcmeSite(top / "site", engine)
