@@ -19,6 +19,7 @@ class Failed(Code):
     CA_NO_SUCH_PLACE = "ca-no-such-place"
     CA_UNREACHABLE = "ca-unreachable"
     NO_DIRECTORY = "no-directory"
+    FOREIGN_DIRECTORY = "foreign-directory"
     CA_ROOT_UNUSABLE = "ca-root-unusable"
     CA_ROOT_BAD = "ca-root-bad"
     CA_ODD = "ca-odd"
@@ -94,6 +95,7 @@ class Failed(Code):
     NS_NOISE = "ns-noise"
     NS_CLOSED = "ns-closed"
     NS_NOT_ASKED = "ns-not-asked"
+    NS_UNASKED = "ns-unasked"
     NS_OUT_OF_REACH = "ns-out-of-reach"
     NS_NONSENSE = "ns-nonsense"
     NS_TOO_MANY = "ns-too-many"
@@ -197,6 +199,7 @@ class Failed(Code):
     NET_NONSENSE = "net-nonsense"
     NET_NOBODY = "net-nobody"
     NET_STAYS_ROOT = "net-stays-root"
+    NET_ROOT_OPEN = "net-root-open"
     NET_OPEN = "net-open"
     # why a CA cannot be reached
     NOT_TRUSTED = "not-trusted"

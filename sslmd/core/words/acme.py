@@ -44,6 +44,10 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "{url} is no ACME directory[: it has more than {most} bytes]; correct ca_server (or "
         "ca_test_server)"
     ),
+    Failed.FOREIGN_DIRECTORY: (
+        "the ACME directory {url} leads to another host: {said}; correct ca_server (or "
+        "ca_test_server) to the address that the CA itself uses"
+    ),
     Failed.CA_ROOT_UNUSABLE: (
         "{file} cannot be used to trust the CA at {url}: {said}; correct ca_server_root (or "
         "ca_test_server_root)"
