@@ -138,6 +138,15 @@ class Accounts:
         `Transient` or `Permanent` in the CA's own words.
         """
         home = await self.in_thread(account_homes.home_of, self.tree, server, own)
+        return await self.account_in(home, server)
+
+    async def shared(self, server: AcmeServer) -> UsedAccount:
+        """Return the account that certificates share at a CA, made if there is none."""
+        home = await self.in_thread(account_homes.shared_home, self.tree, server)
+        return await self.account_in(home, server)
+
+    async def account_in(self, home: Home, server: AcmeServer) -> UsedAccount:
+        """Return the account of a home; see `account_for`."""
         if found := await self._there(home, server):
             return found
         if home.is_shared:
