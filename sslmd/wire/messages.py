@@ -37,6 +37,7 @@ class Method(StrEnum):
     PLAN = "plan"
     EVENTS = "events"
     RENEW = "renew"
+    REPLACE = "replace"
     ROLL = "roll"
     DELIVER = "deliver"
     RESTART = "restart"
@@ -48,6 +49,8 @@ class Method(StrEnum):
     FORGET = "forget"
     CHALLENGE = "challenge"
     HTTP_TEST = "http_test"
+    ACCOUNTS = "accounts"
+    ACCOUNT = "account"
     PING = "ping"
 
 

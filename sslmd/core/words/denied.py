@@ -26,6 +26,12 @@ def _no_group(facts: Facts) -> str:
     return "there is no group {named}; there are " + (_SOME if facts["there"] else "none")
 
 
+def _nothing_of_ca(facts: Facts) -> str:
+    what = "no CA called {named}" if "named" in facts else "no ACME CA"
+    there = "{there:and}" if facts["there"] else "no CA at all"
+    return f"{what} signs certificates here; there is {there}"
+
+
 def _no_host(facts: Facts) -> str:
     there = _SOME if facts["there"] else "none"
     return f"no server class has a host {{named}}; there are: {there}"
@@ -72,6 +78,24 @@ DENIED: Mapping[Denied, str | Callable[[Facts], str]] = {
     Denied.NO_GROUP: _no_group,
     Denied.NO_HOST: _no_host,
     Denied.NO_CLASS: _no_class,
+    Denied.NO_CA: (
+        "{named} is no certificate, and no ACME CA of ca-info.conf[; there: {known}|: there is "
+        "none]"
+    ),
+    Denied.NO_ACCOUNT_THERE: (
+        "there is no account of {named} yet that certificates share: the first order makes it, or "
+        "sslmctl account share; where a certificate has its own, name the certificate"
+    ),
+    Denied.OWN_ACCOUNTS: (
+        "the table of {ca} in ca-info.conf says ca_account = 'own': take that out first"
+    ),
+    Denied.ACCOUNT_OF_WHAT: "name a CA of ca-info.conf or a certificate[, or say {all} = true]",
+    Denied.NOT_SURE: (
+        "nothing brings a deactivated account back, and it can revoke nothing any more. "
+        "Certificates that use {url}: {number}; they stay valid, the next order makes another "
+        "account, and CAA records with accounturi have to name that one. If that is meant, add "
+        "--yes"
+    ),
     Denied.ONE_CERT: "show takes one certificate: group:service",
     Denied.ALL_WANTED: "a forced renewal of everything needs all = true",
     Denied.NEW_KEY_WANTS: "new_key needs force and certs, and cannot be combined with reuse",
@@ -95,6 +119,9 @@ DENIED: Mapping[Denied, str | Callable[[Facts], str]] = {
     Denied.TRIAL_RUNS: "{cert}: a {kind} is under way; ask again when it has ended",
     Denied.TRIAL_LATER: "{cert}: its CA's test server asks to wait until {at}",
     Denied.NO_TEST_SERVER: "{cert} is not from an ACME CA: there is no test server to ask",
+    Denied.CA_OR_ALL: "give ca (the name of a CA), or all = true",
+    Denied.NOTHING_OF_CA: _nothing_of_ca,
+    Denied.DRILL_REVOKED: "a drill replaces nothing: leave revoked out",
     Denied.NOTHING_ON_DECK: f"{{cert}} has nothing on deck to roll; {_MAKES} it",
     Denied.TOO_YOUNG: (
         "{cert} is to be rolled {wait} after it was issued, which is at {at}: ask again "

@@ -15,9 +15,11 @@ from sslmd.core.reason import Held, Reason, Said, noted, on_wire
 from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents, limits
+from sslmd.daemon.api.accounts import AccountMethods
 from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
 from sslmd.daemon.api.http_tests import HttpTests
+from sslmd.daemon.api.replacing import Replacing
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.status_document import StatusDocument
@@ -42,6 +44,7 @@ from sslmd.workers.settle import clean, clean_inactive
 _CHANGING = frozenset(
     {
         Method.RENEW,
+        Method.REPLACE,
         Method.ROLL,
         Method.DELIVER,
         Method.RESTART,
@@ -52,6 +55,7 @@ _CHANGING = frozenset(
         Method.CHALLENGE,
         Method.DNS_REFRESH,
         Method.HTTP_TEST,
+        Method.ACCOUNT,
     }
 )
 # What they are about is read again where it is held: its files may be right by now.
@@ -70,8 +74,10 @@ class Methods:
         self._select = planner.registry.select
         self._asking = Asking(planner)
         self._requests = Requests(planner, self._asking)
+        self._replacing = Replacing(planner, self._requests)
         self._deliveries = Deliveries(planner)
         self.http_tests = HttpTests(planner.site, planner.threads, planner.telling)
+        self._accounts = AccountMethods(planner)
         self._reload = reload
         self._status = StatusDocument(planner, started, pid)
 
@@ -118,6 +124,8 @@ class Methods:
                 result = await self._events(client, params)
             case Method.RENEW:
                 result = await self._requests.renew(client, params)
+            case Method.REPLACE:
+                result = await self._replacing.replace(client, params)
             case Method.ROLL:
                 result = await self._requests.roll(client, params)
             case Method.DELIVER:
@@ -136,6 +144,10 @@ class Methods:
                 result = await self._challenge(client, params)
             case Method.HTTP_TEST:
                 result = await self.http_tests.run(client)
+            case Method.ACCOUNTS:
+                result = await self._accounts.listed(client, params)
+            case Method.ACCOUNT:
+                result = await self._accounts.change(params)
             case Method.DANE:
                 result = await self._dane(client, params)
             case Method.DNS_REFRESH:
