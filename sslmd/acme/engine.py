@@ -174,8 +174,8 @@ class Engine:
         server, place = self.attempt.server, self.attempt.place
         profile = await self._begin(served)
         order, self._open = self._open, None
+        self.progress(f"order at {server.url}")
         if order is None:
-            self.progress(f"order at {server.url}")
             self._account = await self.accounts.account_for(server, place.home)
             order = await self._new_order(profile)
         found = await self._done(
