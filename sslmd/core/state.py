@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from sslmd.core.ari import Advice
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
@@ -44,7 +45,8 @@ class SetNote:
     `draw` is the set's place in the spread of renewals, -1 to 1, drawn once; `ca` the name of
     the CA that was asked, "" where unknown. `unmet`: the wishes that this CA did not meet, each
     in a sentence. Of a CA: `new_key`, an admin asked for another key; `at_end`, it takes the place
-    of one that ends.
+    of one that ends. Of an ACME CA: `account`, the URL of the account that ordered it; `ari`, when
+    the CA wants it renewed; `wished`, when it was begun because the CA wanted another replaced.
     """
 
     draw: float
@@ -53,6 +55,9 @@ class SetNote:
     new_key: bool = False
     at_end: bool = False
     unmet: tuple[str, ...] = ()
+    account: str = ""
+    wished: datetime | None = None
+    ari: Advice | None = None
 
 
 class Request(StrEnum):

@@ -22,7 +22,7 @@ from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renew_track import can_finish
-from sslmd.core.renewal import Wanted, why_useless
+from sslmd.core.renewal import CA_WISHES, Wanted, why_useless
 from sslmd.core.spec import AcmeCa, CertSpec, OwnCa, SetFacts
 from sslmd.core.state import Issuance, SetNote
 from sslmd.core.words.sentence import say
@@ -79,7 +79,12 @@ def _make_key(job: MakeKey, site: Site) -> KeyMade:
             sets.finish(tree, cert, name)
         raise
     facts = replace(facts, name=name)
-    note = SetNote(site.draw(), new_key=job.new_key, at_end=job.at_end)
+    note = SetNote(
+        site.draw(),
+        new_key=job.new_key,
+        at_end=job.at_end,
+        wished=now if job.reason.code in CA_WISHES else None,
+    )
     return KeyMade(now, facts, note, job.reason, job.keep)
 
 
