@@ -182,6 +182,18 @@ class Failed(Code):
     KEY_EMPTY = "key-empty"
     # the network process
     NET_GONE = "net-gone"
+    NET_DOWN = "net-down"
+    NET_ENDS = "net-ends"
+    NET_ENDED = "net-ended"
+    NET_AGAIN = "net-again"
+    NET_NOT_STARTED = "net-not-started"
+    NET_KILLED = "net-killed"
+    NET_EXITED = "net-exited"
+    NET_SILENT = "net-silent"
+    NET_NONSENSE = "net-nonsense"
+    NET_NOBODY = "net-nobody"
+    NET_STAYS_ROOT = "net-stays-root"
+    NET_OPEN = "net-open"
     # why a CA cannot be reached
     NOT_TRUSTED = "not-trusted"
     TLS_FAILED = "tls-failed"

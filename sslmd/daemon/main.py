@@ -32,6 +32,7 @@ from sslmd import __version__
 from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Permanent, SslmError
+from sslmd.core.events import Counted, WasIssued
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain
 from sslmd.daemon.api.methods import Methods
@@ -45,6 +46,7 @@ from sslmd.daemon.tell import journal
 from sslmd.daemon.tell.events import EVENTS
 from sslmd.daemon.tell.journal import NOTICE, WARNING, Bus, Record
 from sslmd.memory import keep_private
+from sslmd.net.client import Net
 from sslmd.servers import folders
 from sslmd.store.layout import Tree
 from sslmd.store.lock import TreeLock
@@ -205,6 +207,7 @@ class Daemon:
         self._others = ThreadPoolExecutor(2 * ORDERS + READERS, thread_name_prefix="sslmd-others")
         scratch = Scratch(os.path.dirname(arguments.socket))
         tree = Tree(str(config.globals.certs_dir))
+        self._net = Net({}, self._net_tells, self._net_failed, said=self._net_says)
         self._planner = planner = Planner(
             Site(config, tree, _now, random.SystemRandom(), scratch),
             Threads(self._threads, self._others, self._bug),
@@ -215,12 +218,13 @@ class Daemon:
                 self._tell_of,
                 self._bug,
                 lambda cert, text: planner.progress(cert, text),
-                lambda cert, names: planner.count(cert, names),
-                lambda cert, issuance: planner.count_issued(cert, issuance),
+                lambda cert, names: planner.count(cert, Counted(_now(), names)),
+                lambda cert, issuance: planner.count(cert, WasIssued(issuance)),
             ),
             self._bus,
             arguments.jobs,
             arguments.socket,
+            self._net,
         )
         self._loading = Reload(self._planner, conf_dir, arguments.socket, self._tell, self._taken)
         self._methods = Methods(self._planner, self.reload, _now(), os.getpid())
@@ -236,6 +240,7 @@ class Daemon:
         _raise_file_limit()
         self._log_to_files()
         self._loading.warn(self._planner.site.config.warnings)
+        await self._net.start()  # before a key is read; what it takes to start is done beside
         self._planner.load()
         await self._server.start()
         planner = self._planner
@@ -267,6 +272,7 @@ class Daemon:
         await self._server.stop()
         await self._planner.threads.background_done(GRACE)
         await self._planner.ordering.challenges.stop()
+        await self._net.stop()
         self._planner.site.scratch.close()
         waiting = ("asyncio_", "sslmd-others", "sslmd-lookups")
         looking_up = any(thread.name.startswith(waiting) for thread in threading.enumerate())
@@ -356,6 +362,15 @@ class Daemon:
         kind = EVENTS[event]
         priority = max(kind.priorities[-1], WARNING)  # a remark beside a job is no error
         self._bus.record(Record(_now(), event, text, priority, cert))
+
+    def _net_tells(self, text: str) -> None:
+        self._tell("network-process", text, WARNING)
+
+    def _net_says(self, line: str) -> None:
+        self._tell("network-trace", line, WARNING)
+
+    def _net_failed(self, err: BaseException) -> None:
+        self._bug("what the network process asked met an error of sslmd's own", err)
 
     def _bug(self, text: str, err: BaseException) -> None:
         self._bus.bug(_now(), text, err)

@@ -19,7 +19,7 @@ from sslmd.core.jobs import Pool, pool
 from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import CertId
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import CertState, Delivered, Issuance
+from sslmd.core.state import CertState, Delivered
 from sslmd.daemon.certs import Certs
 from sslmd.daemon.challenges import ChallengeZones
 from sslmd.daemon.dh import DhGroups
@@ -43,6 +43,7 @@ from sslmd.daemon.tell.changes import BESIDE, Changes
 from sslmd.daemon.tell.journal import WARNING, Bus, Record
 from sslmd.daemon.zones import Zones
 from sslmd.dns.resolver import Resolver
+from sslmd.net.link import Asker
 from sslmd.servers import as_found
 from sslmd.servers.local import Locality
 from sslmd.store import certs
@@ -74,6 +75,7 @@ class Planner:
         bus: Bus,
         parallel: int,
         socket: str = "",
+        net: Asker | None = None,
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
         self.bus, self.registry = bus, Registry()
@@ -89,11 +91,13 @@ class Planner:
         self.queue = self.loop.queue
         resolver, self.locality = Resolver(), Locality(threads.look_up)
         crowded = partial(self.queue.crowded, Pool.ACME)
-        self.means = means = means_of(site, threads, telling, resolver, crowded, self.queue.resting)
+        self.means = means = means_of(
+            site, threads, telling, resolver, crowded, self.queue.resting, net
+        )
         touch = partial(self.loop.touch, ChallengeZones.name)
         self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch)
         delivering = Delivering(
-            site, threads, standings, telling, resolver, self.locality, means.runs
+            site, threads, standings, telling, resolver, self.locality, means.runs, means.net
         )
         publishing = Publishing(site, threads, standings, telling, means)
         self.zones = Zones(publishing, self.registry, self.loop, self._tell)
@@ -364,15 +368,10 @@ class Planner:
         if entry is not None and entry.progress != text:
             self.registry.put(cert, Progressed(text))
 
-    def count(self, cert: CertId, names: tuple[str, ...]) -> None:
-        """Take in that a CA may have failed to validate `names`."""
+    def count(self, cert: CertId, event: Counted | WasIssued) -> None:
+        """Take in that a CA may have failed to validate names, or issued a certificate."""
         if cert in self.registry:
-            self.registry.put(cert, Counted(self.site.now(), names))
-
-    def count_issued(self, cert: CertId, issuance: Issuance) -> None:
-        """Take in that a CA issued a certificate."""
-        if cert in self.registry:
-            self.registry.put(cert, WasIssued(issuance))
+            self.registry.put(cert, event)
 
     # --- what went wrong beside jobs ---
 

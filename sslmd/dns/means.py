@@ -12,6 +12,7 @@ from sslmd.core.names import ZoneName
 from sslmd.dns.command import Change
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace, Runs
+from sslmd.net.link import Asker, Nobody
 from sslmd.processes import InThread
 from sslmd.store.layout import Tree
 
@@ -38,7 +39,8 @@ class Means:
 
     `established`: whether a zone had certificates in use when the daemon started; what is not there
     then is not included by it either. `resting`: to be held while what is done in a lane only waits
-    for a run. `tell`: takes the event and text of what fails when nobody waits for it.
+    for a run. `tell`: takes the event and text of what fails when nobody waits for it. `net`: who
+    reads what name servers send.
     """
 
     config: Callable[[], Config]
@@ -50,6 +52,7 @@ class Means:
     established: Callable[[ZoneName], bool] = _not_established
     resting: Callable[[str], AbstractContextManager[None]] = keep_place
     tell: Callable[[str, str], None] = _unheard
+    net: Asker = field(default_factory=Nobody)
     runs: Runs = field(init=False)
 
     def __post_init__(self) -> None:

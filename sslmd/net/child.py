@@ -14,20 +14,26 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
 
 from sslmd.net import acme_messages, messages, sandbox
 from sslmd.net.acme import Engine
-from sslmd.net.link import Handlers, Operation, link_on
-from sslmd.net.messages import PING, Alive
+from sslmd.net.link import A, Asker, Handlers, Operation, Q, link_on
+from sslmd.net.messages import PING, Alive, Limit
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_NAME = 15
+
+# Bytes of a thread's stack, which count as memory of its own (`sandbox.MEMORY`) from the start.
+_STACK = 1 << 20
 
 
 def main(argv: list[str]) -> None:
     """Serve the daemon until it is gone."""
     number, parent, user = argv
+    os.umask(0o077)
+    threading.stack_size(_STACK)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_NAME, b"sslmd-net", 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon ends it
@@ -52,19 +58,30 @@ def _load() -> None:
             _ = operation.asked, operation.answered
 
 
-async def _serve(end: socket.socket, limits: tuple[str, ...]) -> None:
+async def _serve(end: socket.socket, limits: tuple[Limit, ...]) -> None:
     async def alive(_: Alive) -> Alive:
         return Alive(os.geteuid(), limits)
 
+    class Daemon:
+        """What the daemon does for us."""
+
+        async def call(self, operation: Operation[Q, A], asked: Q) -> A:
+            return await link.call(operation, asked)
+
+    link = await link_on(end, {PING: alive, **handlers_of(Daemon())}, _bug)
+    await link.run()
+
+
+def handlers_of(daemon: Asker) -> Handlers:
+    """Return what can be asked here; `daemon` is asked to sign."""
+
     async def sign(asked: acme_messages.AskSignature) -> acme_messages.Signature:
-        return await link.call(acme_messages.SIGN, asked)
+        return await daemon.call(acme_messages.SIGN, asked)
 
     async def public_key(key: str) -> str:
-        return (await link.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
+        return (await daemon.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
 
-    handlers: Handlers = {PING: alive, **Engine(sign, public_key).handlers()}
-    link = await link_on(end, handlers, _bug)
-    await link.run()
+    return {**Engine(sign, public_key).handlers()}
 
 
 def _bug(err: BaseException) -> None:

@@ -11,18 +11,20 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any
 
 from sslmd.core.failed import Failed
-from sslmd.core.names import shown
+from sslmd.core.plain import plain
 from sslmd.core.reason import Reason
-from sslmd.net.link import Handlers, Link, LinkError, NetGone, Operation, link_on
-from sslmd.net.messages import PING, Alive
+from sslmd.core.words.sentence import say
+from sslmd.net.link import A, Handlers, Link, LinkError, NetGone, Operation, Q, link_on
+from sslmd.net.messages import PING, Alive, Limit
 
-Q = TypeVar("Q")
-A = TypeVar("A")
+# Whom it becomes, by systemd/sysusers.d.
+USER = "sslmd-net"
 
 # Seconds between looks whether it still turns, and after which it is taken to hang. What it
 # reads takes 0.1 s at most (`received`); on a machine under load everything takes longer.
@@ -35,17 +37,27 @@ STARTING = 60.0
 # Seconds for one that has closed its end to be gone.
 ENDING = 1.0
 
-# Seconds before the next one is started, the factor by which they grow, and at most; and after how
-# many seconds of life all is forgotten.
-FIRST_PAUSE, SLOWER, LONGEST_PAUSE = 0.1, 2.0, 30.0
+# Seconds before the next one is started, the factor by which they grow, and at most: where it did
+# start, and where it did not. After how many seconds of life all is forgotten.
+FIRST_PAUSE, SLOWER, LONGEST_PAUSE, LONGEST_UNSTARTED = 0.1, 2.0, 2.0, 30.0
 LIVED = 60.0
+
+# So many in a row that did not start: whoever asks gets that for an answer and waits no longer.
+GIVES_UP = 3
+
+# Deaths are told at once, and then at intervals that grow (seconds: first, factor, at most).
+FIRST_SILENCE, QUIETER, LONGEST_SILENCE = 15.0, 4.0, 3600.0
+
+# So many ends within so many seconds are trouble, although it runs at this moment.
+OFTEN, WITHIN = 3, 3600.0
 
 # How often one thing is asked of another process because the one that had it died: what is asked
 # may be what kills it.
 TRIES = 3
 
-# Bytes of its last words that are told.
-LAST_WORDS = 1000
+# Of what it writes to stderr, a trace of a fault: lines that are told at once, how many more each
+# second, and characters of one.
+LINES, LINES_A_SECOND, LONGEST_LINE = 100, 0.5, 300
 
 # The same package as this one, wherever it is; nothing of the environment or the working directory.
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -59,9 +71,11 @@ _COMMAND = (sys.executable, "-I", "-c", _PROGRAM)
 
 
 class Net:
-    """The daemon's end. `handlers` do what the process asks of the daemon; `tell` reports.
+    """The daemon's end. `handlers` do what the process asks of the daemon.
 
-    `user`: the system user that the process becomes where the daemon is root.
+    `tell` reports how it ended and that it runs again, `said` each line of what it writes to
+    stderr, such as a trace. `failed` hears of exceptions in `handlers`. `user`: the system user
+    that it becomes where the daemon is root.
     """
 
     def __init__(
@@ -70,28 +84,61 @@ class Net:
         tell: Callable[[str], object],
         failed: Callable[[BaseException], object],
         *,
-        user: str = "sslmd-net",
+        said: Callable[[str], object] = lambda _: None,
+        user: str = USER,
         command: tuple[str, ...] = _COMMAND,
     ) -> None:
         self._handlers = handlers
         self._tell = tell
         self._failed = failed
+        self._said = said
         self._user = user
         self._command = command
         self._link: Link | None = None
         self._changed = asyncio.Condition()
         self._keeping: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self.limits: tuple[str, ...] = ()
+        self._ends: deque[float] = deque(maxlen=1000)
+        self._why: Reason | None = None
+        self._unstarted = 0
+        self._untold, self._silence, self._silent_until = 0, 0.0, 0.0
+        self._lines, self._last = float(LINES), ""
+        # What holds the one that was started last, as it said before it read anything.
+        self.limits: tuple[Limit, ...] = ()
 
     @property
     def pid(self) -> int:
         """Its process id, 0 while there is none."""
         return self._process.pid if self._process is not None else 0
 
+    @property
+    def trouble(self) -> Reason | None:
+        """Why there is none, or that it ends again and again; None where all is well."""
+        if self._why is None:
+            return None
+        if self._link is None and self._unstarted > 1:
+            return Reason(Failed.NET_DOWN, why=self._why)
+        recent = asyncio.get_running_loop().time() - WITHIN
+        times = sum(when > recent for when in self._ends)
+        return Reason(Failed.NET_ENDS, times=times, why=self._why) if times >= OFTEN else None
+
+    @property
+    def weakness(self) -> Reason | None:
+        """What of it is less apart from the daemon than it could be."""
+        if not self.limits or Limit.UID in self.limits:
+            return None
+        if Limit.NOBODY in self.limits:
+            return Reason(Failed.NET_NOBODY, user=self._user)
+        if os.geteuid() == 0:
+            there = Limit.LANDLOCK in self.limits
+            return Reason(Failed.NET_STAYS_ROOT, user=self._user, open=not there)
+        return None if Limit.LANDLOCK in self.limits else Reason(Failed.NET_OPEN)
+
     async def start(self) -> None:
-        """Start it, and keep one running until `stop`."""
-        self._keeping = asyncio.ensure_future(self._keep())
+        """Start it, and keep one running until `stop`; returns when the first is on its way."""
+        begun = asyncio.Event()
+        self._keeping = asyncio.ensure_future(self._keep(begun))
+        await begun.wait()
 
     async def stop(self) -> None:
         """End it; what is under way fails with `NetGone`."""
@@ -100,8 +147,7 @@ class Net:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await keeping
-        async with self._changed:
-            self._changed.notify_all()
+        await self._notify()
 
     async def call(self, operation: Operation[Q, A], asked: Q) -> A:
         """Ask it; what died with a process is asked of the next one, if it may be.
@@ -121,31 +167,60 @@ class Net:
         raise AssertionError
 
     async def _running(self, died: Link | None) -> Link:
-        """Wait for a process other than the one that died; raises `NetGone` at the end."""
-        async with self._changed:
-            await self._changed.wait_for(
-                lambda: self._keeping is None or self._link not in (None, died)
-            )
-        if self._link is None:
-            raise NetGone(Reason(Failed.NET_GONE))
-        return self._link
+        """Wait for a process other than the one that died.
 
-    async def _keep(self) -> None:
+        Raises `NetGone` at the end, and where none can be started.
+        """
+
+        def is_decided() -> bool:
+            runs = self._link not in (None, died)
+            return runs or self._keeping is None or self._unstarted >= GIVES_UP
+
+        async with self._changed:
+            await self._changed.wait_for(is_decided)
+        if self._link is not None and self._link is not died:
+            return self._link
+        if self._keeping is not None and self._why is not None:
+            raise NetGone(Reason(Failed.NET_DOWN, why=self._why))
+        raise NetGone(Reason(Failed.NET_GONE))
+
+    async def _keep(self, begun: asyncio.Event) -> None:
         pause = FIRST_PAUSE
         loop = asyncio.get_running_loop()
         while True:
-            began = loop.time()
+            began, self.limits = loop.time(), ()
             try:
-                why = await self._one_life()
+                self._why = await self._one_life(begun)
             except OSError as err:
-                why = f"cannot be started: {err.strerror}"
-            if loop.time() - began > LIVED:
-                pause = FIRST_PAUSE
-            self._tell(f"the network process {why}; another one is started")
+                self._why = Reason(Failed.NET_NOT_STARTED, why=err.strerror or type(err).__name__)
+            except Exception as err:  # a fault here must not be the end of all of them
+                self._failed(err)
+                self._why = Reason(Failed.NET_NOT_STARTED, why=type(err).__name__)
+            begun.set()
+            now = loop.time()
+            if now - began > LIVED:
+                pause, self._silence, self._silent_until = FIRST_PAUSE, 0.0, now
+            self._unstarted = 0 if self.limits else self._unstarted + 1
+            self._ends.append(now)
+            self._tell_of_the_end(now)
+            await self._notify()
             await asyncio.sleep(pause)
-            pause = min(pause * SLOWER, LONGEST_PAUSE)
+            pause = min(pause * SLOWER, LONGEST_PAUSE if self.limits else LONGEST_UNSTARTED)
 
-    async def _one_life(self) -> str:
+    def _tell_of_the_end(self, now: float) -> None:
+        self._untold += 1
+        if now < self._silent_until:
+            return
+        times, self._untold = self._untold, 0
+        self._silence = min(max(self._silence * QUIETER, FIRST_SILENCE), LONGEST_SILENCE)
+        self._silent_until = now + self._silence
+        self._tell(say(Reason(Failed.NET_ENDED, why=self._why, more=times - 1)))
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _one_life(self, begun: asyncio.Event) -> Reason:
         """Start one and stay with it to its end; return how it ended."""
         ours, theirs = socket.socketpair()
         try:
@@ -167,18 +242,22 @@ class Net:
         finally:
             theirs.close()
         self._process = process
-        ours.settimeout(0)
-        words = asyncio.ensure_future(_last_words(process))
-        link = await link_on(ours, self._handlers, self._failed)
-        running = asyncio.ensure_future(link.run())
-        watching = asyncio.ensure_future(self._watch(link))
-        why = ""
+        begun.set()
+        words = asyncio.ensure_future(self._listen(process))
+        link: Link | None = None
+        tasks: list[asyncio.Future[Any]] = []
+        why: Reason | None = None
         try:
-            await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+            ours.settimeout(0)
+            link = await link_on(ours, self._handlers, self._failed)
+            running = asyncio.ensure_future(link.run())
+            watching = asyncio.ensure_future(self._watch(link))
+            tasks += running, watching
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if running.done() and (err := running.exception()) is not None:
                 if not isinstance(err, LinkError):
                     self._failed(err)
-                why = f"sent what makes no sense ({err})"
+                why = Reason(Failed.NET_NONSENSE, said=str(err))
             elif not running.done():
                 why = watching.result()
             else:  # it has closed its end: it is about to tell why
@@ -187,20 +266,27 @@ class Net:
                         await process.wait()
         finally:
             self._link = None
-            link.close()
-            watching.cancel()
-            running.cancel()
+            if link is not None:
+                link.close()
+            else:
+                ours.close()
+            for task in tasks:
+                task.cancel()
             with suppress(ProcessLookupError):
                 process.kill()
             status = await process.wait()
             self._process = None
-            last = await words
-        if why:
-            return f"{why} and was ended"
-        how = f"was killed by {_signal(-status)}" if status < 0 else f"ended with {status}"
-        return f"{how}: {shown(last, 300)}" if last else how
+            with suppress(TimeoutError):  # whoever else has the pipe
+                async with asyncio.timeout(ENDING):
+                    await words
+            last = self._last
+        if why is not None:
+            return why
+        if status < 0:
+            return Reason(Failed.NET_KILLED, signal=_signal(-status), said=last)
+        return Reason(Failed.NET_EXITED, status=status, said=last)
 
-    async def _watch(self, link: Link) -> str:
+    async def _watch(self, link: Link) -> Reason:
         """Return when it does not answer any more, saying so."""
         seconds = STARTING
         while True:
@@ -208,17 +294,44 @@ class Net:
                 async with asyncio.timeout(seconds):
                     answer = await link.call(PING, Alive())
             except TimeoutError:
-                return f"did not answer for {seconds:g} s"
+                return Reason(Failed.NET_SILENT, seconds=int(seconds))
             except NetGone:
                 await asyncio.Event().wait()  # `run` tells
                 raise
             seconds = HANGS
-            self.limits = answer.limits
             if self._link is not link:
-                self._link = link
-                async with self._changed:
-                    self._changed.notify_all()
+                self._link, self.limits = link, answer.limits
+                if self._unstarted:
+                    self._unstarted, self._untold = 0, 0
+                    self._tell(say(Reason(Failed.NET_AGAIN)))
+                await self._notify()
             await asyncio.sleep(PING_EVERY)
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        """Tell what it writes to stderr, such as the trace of what ended it."""
+        assert process.stderr is not None
+        loop = asyncio.get_running_loop()
+        rest, heard, self._last = b"", loop.time(), ""
+        while piece := await process.stderr.read(4096):
+            now = loop.time()
+            self._lines = min(self._lines + (now - heard) * LINES_A_SECOND, LINES)
+            heard = now
+            *lines, rest = (rest + piece).split(b"\n")
+            if len(rest) > 4 * LONGEST_LINE:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                self._tell_line(line)
+        self._tell_line(rest)
+
+    def _tell_line(self, line: bytes) -> None:
+        text = plain(line.decode("utf-8", "replace").strip(), LONGEST_LINE)
+        if not text:
+            return
+        self._last = text
+        if self._lines >= 1:
+            self._lines -= 1
+            left_out = " (what follows is left out)" if self._lines < 1 else ""
+            self._said(f"{text}{left_out}")
 
 
 def _environment() -> dict[str, str]:
@@ -228,16 +341,6 @@ def _environment() -> dict[str, str]:
         *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
     )
     return {name: os.environ[name] for name in passed if name in os.environ}
-
-
-async def _last_words(process: asyncio.subprocess.Process) -> str:
-    """Return the end of what it writes to stderr: the trace of what ended it."""
-    assert process.stderr is not None
-    last = b""
-    while piece := await process.stderr.read(4096):
-        last = (last + piece)[-LAST_WORDS:]
-    lines = last.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ""
 
 
 def _signal(number: int) -> str:

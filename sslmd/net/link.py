@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
@@ -89,6 +89,21 @@ class Operation(Generic[Q, A]):
 
 Handler = Callable[[Any], Awaitable[Any]]
 Handlers = Mapping[Operation[Any, Any], Handler]
+
+
+class Asker(Protocol):
+    """Who has things done that read bytes of others: `net.client.Net`, or `net.inside.Inside`."""
+
+    async def call(self, operation: Operation[Q, A], asked: Q) -> A:
+        """Ask, and return the answer; raises `NetGone` and `NetBug`."""
+
+
+class Nobody:
+    """Who can be asked nothing: there is no network process."""
+
+    async def call(self, operation: Operation[Q, A], asked: Q) -> A:  # noqa: ARG002
+        """Raise `NetGone`."""
+        raise NetGone(Reason(Failed.NET_GONE))
 
 
 class Link:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sslmd.net.link import Operation, message
+
+
+class Limit(StrEnum):
+    """What holds the network process (`net.sandbox`)."""
+
+    UID = "uid"  # it has a user of its own
+    NOBODY = "nobody"  # it has a user that others may have too
+    CAPABILITIES = "capabilities"
+    NO_NEW_PRIVS = "no-new-privs"
+    LANDLOCK = "landlock"
+    SECCOMP = "seccomp"
 
 
 @message
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """Whether the other side still turns; the answer says what it is allowed to do.
-
-    `uid`: its user. `limits`: what holds it, a word each (`uid`, `capabilities`, `landlock`, …).
-    """
+    """Whether the other side still turns; the answer has its user, and what holds it."""
 
     uid: int = -1
-    limits: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
 
 PING: Operation[Alive, Alive] = Operation("alive", Alive, Alive)

@@ -1,9 +1,10 @@
 """What the network process may not: taken from it before it reads a byte of others, for good.
 
-Each limit stands by itself, and what the kernel does not have is left out and told (`enter`): its
-own user where the daemon is root, no capabilities, no new privileges, no core, no other process to
-look into, no file but the few that the C library's resolver and TLS read (Landlock, Linux 5.13), no
-program to start (seccomp). So whoever takes it over finds no key, and nothing to write to.
+Each limit stands by itself, and what this machine does not have is left out and reported (`enter`):
+a user of its own where the daemon is root, no capabilities, no new privileges, no core, no other
+process to look into, no file but the few that the C library's resolver and TLS read (Landlock,
+Linux 5.13), no program or process to start, no socket on this machine (seccomp). So whoever takes
+it over finds no key, and nothing to write to.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import pathlib
 import platform
 import pwd
 import resource
@@ -19,6 +21,8 @@ import ssl
 import struct
 import sys
 from contextlib import suppress
+
+from sslmd.net.messages import Limit
 
 # prctl(2)
 _PR_SET_DUMPABLE = 4
@@ -31,8 +35,11 @@ _SECCOMP_MODE_FILTER = 2
 _MOST_CAPABILITIES = 64
 
 # Bytes of its own; 100 MB for a thousand orders under way. Names in flight are open files.
-MEMORY = 1 << 30
+MEMORY = 512 << 20
 OPEN_FILES = 8192
+
+# Between the daemon (0) and a certbot (acme.launch), proc_pid_oom_score_adj(5).
+OOM_SCORE = 300
 
 _LIMITS = (
     (resource.RLIMIT_CORE, 0),
@@ -49,19 +56,23 @@ _RESOLVER = (
 _LIBRARIES = ("/usr/lib", "/lib", "/lib64", "/usr/local/lib")
 _RANDOM = ("/dev/urandom", "/dev/null")
 
+# Stands in for a user of its own that is missing. Others may be this user too: they can end the
+# process, but neither look into it nor be looked into.
+_NOBODY = "nobody"
 
-class SandboxError(Exception):
-    """A limit that has to be there cannot be set."""
 
-
-def enter(user: str) -> tuple[str, ...]:
+def enter(user: str) -> tuple[Limit, ...]:
     """Give up everything that reading the network does not need; return what holds now.
 
-    `user`: whom to become, "" to stay who we are. The words: `uid`, `capabilities`, `no-new-privs`,
-    `landlock`, `seccomp`. Raises `SandboxError` where the user cannot be changed.
+    `user`: whom to become, "" to stay who we are. Where that cannot be it is `nobody`, and where
+    the unit allows no other user at all, the one that we are: less is kept from it then, but no
+    site stands still. The daemon reports what is missing.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    held = []
+    held: list[Limit] = []
+    # The kernel takes it before the daemon where memory is short.
+    with suppress(OSError):
+        pathlib.Path("/proc/self/oom_score_adj").write_text(f"{OOM_SCORE}\n")
     # Its modules are loaded at the first look-up, which afterwards would find no file.
     with suppress(OSError):
         socket.getaddrinfo("localhost", None)
@@ -72,39 +83,40 @@ def enter(user: str) -> tuple[str, ...]:
     for number in range(_MOST_CAPABILITIES):
         libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
     libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    if user:
-        _become(user)
-        held.append("uid")
+    if user and (changed := _become(user)):
+        held.append(changed)
     if _drop_capabilities(libc):
-        held.append("capabilities")
+        held.append(Limit.CAPABILITIES)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
-        held.append("no-new-privs")
+        held.append(Limit.NO_NEW_PRIVS)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     if _landlock(libc):
-        held.append("landlock")
+        held.append(Limit.LANDLOCK)
     if _seccomp(libc):
-        held.append("seccomp")
+        held.append(Limit.SECCOMP)
     return tuple(held)
 
 
-def _become(user: str) -> None:
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise SandboxError(
-            f"there is no user {user}; it comes with the package (systemd-sysusers)"
-        ) from None
-    if entry.pw_uid == 0:
-        raise SandboxError(f"the user {user} is root; give it a user id of its own")
-    try:
-        os.setgroups([])
-        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
-        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
-    except OSError as err:
-        raise SandboxError(
-            f"it may not become the user {user}: {err.strerror}; the unit has to allow "
-            "CAP_SETUID, CAP_SETGID and SystemCallFilter=@setuid"
-        ) from None
+def _become(user: str) -> Limit | None:
+    """Become `user`, else `nobody`; return what that is worth, None where we stay who we are.
+
+    A user that is root by its number counts as none.
+    """
+    for name, limit in ((user, Limit.UID), (_NOBODY, Limit.NOBODY)):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid == 0:
+            continue
+        try:
+            os.setgroups([])
+            os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+            os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+        except OSError:  # the unit has neither CAP_SETUID nor @setuid
+            return None
+        return limit
+    return None
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> bool:
@@ -179,8 +191,9 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str) -> None:
 # start programs, look into or signal others, change what is mounted or who we are, or load code.
 _CALLS = {
     "x86_64": """
-        execve=59 execveat=322 ptrace=101 process_vm_readv=310 process_vm_writev=311 kill=62
-        tkill=200 pidfd_send_signal=424 pidfd_getfd=438 mount=165 umount2=166 pivot_root=155
+        execve=59 execveat=322 fork=57 vfork=58 ptrace=101 process_vm_readv=310
+        process_vm_writev=311 kill=62 tkill=200 rt_sigqueueinfo=129 rt_tgsigqueueinfo=297
+        pidfd_send_signal=424 pidfd_getfd=438 mount=165 umount2=166 pivot_root=155
         chroot=161 unshare=272 setns=308 bpf=321 perf_event_open=298 keyctl=250 add_key=248
         request_key=249 userfaultfd=323 io_uring_setup=425 init_module=175 finit_module=313
         kexec_load=246 reboot=169 setuid=105 setgid=106 setresuid=117 setresgid=119
@@ -189,7 +202,8 @@ _CALLS = {
     """,
     "aarch64": """
         execve=221 execveat=281 ptrace=117 process_vm_readv=270 process_vm_writev=271 kill=129
-        tkill=130 pidfd_send_signal=424 pidfd_getfd=438 mount=40 umount2=39 pivot_root=41
+        tkill=130 rt_sigqueueinfo=138 rt_tgsigqueueinfo=240 pidfd_send_signal=424
+        pidfd_getfd=438 mount=40 umount2=39 pivot_root=41
         chroot=51 unshare=97 setns=268 bpf=280 perf_event_open=241 keyctl=219 add_key=217
         request_key=218 userfaultfd=282 io_uring_setup=425 init_module=105 finit_module=273
         kexec_load=104 reboot=142 setuid=146 setgid=144 setresuid=147 setresgid=149
@@ -198,11 +212,19 @@ _CALLS = {
     """,
 }
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# Those that are allowed for some arguments: clone, clone3, tgkill, socket.
+_SOME = {"x86_64": (56, 435, 234, 41), "aarch64": (220, 435, 131, 198)}
 
-# Classic BPF (linux/bpf_common.h): load a word, jump if equal, jump if greater or equal, return.
-_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT = 0, 4  # in struct seccomp_data
-_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
+# D-Bus, the journal and every other server on this machine listens on a socket of files or of its
+# own kind; netlink is what the C library asks for our addresses.
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
+_CLONE_THREAD = 0x10000
+
+# Classic BPF (linux/bpf_common.h): load a word, jump if equal, if greater or equal, if a bit is
+# set, return. A jump has how many steps it leaves out: if so, if not.
+_LOAD, _EQUAL, _AT_LEAST, _HAS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_AT = 0, 4, 16  # in struct seccomp_data (little-endian)
+_ALLOW, _REFUSE, _UNKNOWN = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _KILL = 0x80000000
 _X32 = 0x40000000  # numbers of the other interface of x86_64
 
@@ -213,6 +235,7 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
     if machine not in _CALLS:
         return False
     numbers = sorted(int(call.partition("=")[2]) for call in _CALLS[machine].split())
+    clone, clone3, tgkill, new_socket = _SOME[machine]
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_EQUAL, 1, 0, _ARCHITECTURES[machine]),
@@ -223,7 +246,19 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
     ]
     for number in numbers:
         steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
+    # Its arguments cannot be seen; the C library then takes `clone`.
+    steps += [(_EQUAL, 0, 1, clone3), (_RETURN, 0, 0, _UNKNOWN)]
+    steps += _if_first(clone, (_HAS, _CLONE_THREAD))  # a thread, not a process
+    steps += _if_first(tgkill, (_EQUAL, os.getpid()))  # abort(3)
+    steps += _if_first(new_socket, *((_EQUAL, int(family)) for family in _FAMILIES))
     steps.append((_RETURN, 0, 0, _ALLOW))
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     program = struct.pack("@HP", len(steps), ctypes.addressof(code))
     return int(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0)) == 0
+
+
+def _if_first(number: int, *tests: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+    """Allow a call whose first argument meets one of `tests`, and refuse it otherwise."""
+    found = [(test, len(tests) - at, 0, wanted) for at, (test, wanted) in enumerate(tests)]
+    body = [(_LOAD, 0, 0, _FIRST_AT), *found, (_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
+    return [(_EQUAL, 0, len(body), number), *body]

@@ -25,6 +25,7 @@ from sslmd.dns.challenges import Challenges
 from sslmd.dns.means import Means, keep_place
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Runs
+from sslmd.net.link import Asker, Nobody
 from sslmd.processes import missing_right, run_command
 from sslmd.servers.local import Locality
 from sslmd.store.layout import Tree
@@ -174,7 +175,7 @@ async def _run_in(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
 class Delivering:
     """What deliveries, copies, restarts and proofs need. `runs`: the command of the name servers.
 
-    `locality` knows which names are this machine.
+    `locality` knows which names are this machine. `net`: who reads what ports send.
     """
 
     site: Site
@@ -184,6 +185,7 @@ class Delivering:
     resolver: Resolver
     locality: Locality
     runs: Runs
+    net: Asker = field(default_factory=Nobody)
 
 
 @dataclass(slots=True)
@@ -191,7 +193,7 @@ class Ordering:
     """What orders need. `socket` is where certbot's hooks find the daemon.
 
     `crowded` tells an order that others wait for its place; `learnt` is what orders that failed
-    found out about owners, until they succeed.
+    found out about owners, until they succeed. `net`: who reads what CAs and web servers send.
     """
 
     site: Site
@@ -204,6 +206,7 @@ class Ordering:
     crowded: Callable[[], bool] = bool  # False
     orders: Orders = field(default_factory=Orders)
     learnt: dict[CertId, Learnt] = field(default_factory=dict)
+    net: Asker = field(default_factory=Nobody)
 
 
 @dataclass(slots=True)
@@ -234,6 +237,7 @@ def means_of(
     resolver: Resolver,
     crowded: Callable[[], bool] = bool,
     resting: Callable[[str], AbstractContextManager[None]] = keep_place,
+    net: Asker | None = None,
 ) -> Means:
     """Return what publishing needs."""
     return Means(
@@ -245,6 +249,7 @@ def means_of(
         established=lambda zone: zone.text in site.established,
         resting=resting,
         tell=lambda event, text: telling.tell(event, text, None),
+        net=net or Nobody(),
     )
 
 
@@ -265,7 +270,15 @@ def ordering_of(
         touch,
     )
     return Ordering(
-        site, threads, standings, telling, means.resolver, challenges, socket, means.crowded
+        site,
+        threads,
+        standings,
+        telling,
+        means.resolver,
+        challenges,
+        socket,
+        means.crowded,
+        net=means.net,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.words.sentence import say
 from sslmd.net import client
 from sslmd.net.acme_messages import DIRECTORY, AcmeProblem, CaAddress, OfServer
 from sslmd.net.client import Net
@@ -22,11 +23,14 @@ _USER = "nobody"
 
 
 @asynccontextmanager
-async def _net(*command: str) -> AsyncIterator[tuple[Net, list[str]]]:
+async def _net(
+    *command: str, said: list[str] | None = None
+) -> AsyncIterator[tuple[Net, list[str]]]:
     told: list[str] = []
     failed: list[BaseException] = []
-    options = {"command": command} if command else {}
-    net = Net({}, told.append, failed.append, user=_USER, **options)
+    said = [] if said is None else said
+    net = Net({}, told.append, failed.append, said=said.append, user=_USER)
+    net._command = command or net._command
     await net.start()
     try:
         yield net, told
@@ -105,7 +109,7 @@ async def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         ("import os, sys; os.write(int(sys.argv[1]), b'x' * 100); sys.stdin.read()", "no sense"),
         ("import sys; sys.exit('it is broken')", "it is broken"),
         ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
-        ("import sys; print('\\x1b[31m' * 9000, file=sys.stderr)", "ended with 0"),
+        ("import sys; print('\\x1b[31m' * 9000, file=sys.stderr)", "ended with status 0"),
     ],
 )
 async def test_what_is_wrong_with_it_is_told(program: str, said: str) -> None:
@@ -116,14 +120,19 @@ async def test_what_is_wrong_with_it_is_told(program: str, said: str) -> None:
         assert net.limits == ()
     assert said in told[0]
     assert told[0].isprintable()
+    assert len(told[0]) < 500
 
 
 async def test_one_that_cannot_be_started_is_told_and_tried_again() -> None:
-    async with _net("/nonexistent/python") as (_, told):
+    async with _net("/nonexistent/python") as (net, told):
         async with asyncio.timeout(20):
-            while len(told) < 2:
-                await asyncio.sleep(0.01)
-    assert "cannot be started" in told[0]
+            with pytest.raises(NetGone, match="cannot be started"):
+                await net.call(PING, Alive())
+        assert net.trouble is not None
+        assert "does not run" in say(net.trouble)
+        assert len(net._ends) >= client.GIVES_UP
+    assert told == [one for one in told if "cannot be started" in one]
+    assert len(told) == 1
 
 
 async def test_what_cannot_be_reached_is_an_answer() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from sslmd.net import sandbox
 from sslmd.net.client import Net
 from sslmd.net.messages import PING, Alive
 
@@ -25,7 +24,7 @@ import sys
 sys.path.insert(0, {os.getcwd()!r})
 """
     + """
-import ctypes, json, os, signal, socket, subprocess, sys
+import ctypes, json, os, platform, socket, sys, threading
 from sslmd.net import sandbox
 key, folder, parent = sys.argv[1:4]
 held = sandbox.enter(sys.argv[4])
@@ -38,6 +37,17 @@ def tried(do):
     except Exception as err:
         return type(err).__name__
     return "done"
+
+def thread():
+    one = threading.Thread(target=int)
+    one.start()
+    one.join()
+
+def to(number):
+    def call():
+        if libc.syscall(number, int(parent), int(parent), 0) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return call
 
 def bind():
     with socket.socket() as sock:
@@ -60,6 +70,10 @@ print(json.dumps({
     "write in /tmp": tried(lambda: open("/tmp/sslmd-test-x", "w")),
     "remove": tried(lambda: os.unlink(key)),
     "make a folder": tried(lambda: os.mkdir(folder + "/y")),
+    "start a process": tried(os.fork),
+    "signal a thread of the daemon": tried(to(234 if platform.machine() == "x86_64" else 131)),
+    "connect to a server on this machine": tried(lambda: socket.socket(socket.AF_UNIX)),
+    "start a thread": tried(thread),
     "start a program": tried(lambda: os.execv("/bin/true", ["true"])),
     "signal the daemon": tried(lambda: os.kill(int(parent), 0)),
     "look into the daemon": tried(lambda: open(f"/proc/{parent}/mem", "rb")),
@@ -103,7 +117,7 @@ def test_nothing_but_the_network_is_left(tmp_path: Path, user: str) -> None:
     for word in ("landlock", "seccomp"):
         if word not in held:
             pytest.skip(f"this kernel has no {word}")
-    for may in ("look up a host", "read the resolver's file"):
+    for may in ("look up a host", "read the resolver's file", "start a thread"):
         assert found.pop(may) == "done"
     assert {what: result for what, result in found.items() if result not in _NO} == {}
 
@@ -141,11 +155,28 @@ async def test_seen_from_outside() -> None:
     assert not told
 
 
-def test_a_user_that_is_not_there_is_told() -> None:
-    with pytest.raises(sandbox.SandboxError, match="no user"):
-        sandbox._become("sslmd-nobody-has-this")
+_BECOME = f"""
+import os, sys
+sys.path.insert(0, {os.getcwd()!r})
+from sslmd.net import sandbox
+sandbox.os.setresuid = getattr(os, sys.argv[2])
+print(sandbox._become(sys.argv[1]), os.geteuid())
+"""
 
 
-def test_root_is_no_user_for_it() -> None:
-    with pytest.raises(sandbox.SandboxError, match="root"):
-        sandbox._become("root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    ("user", "call", "becomes"),
+    [
+        ("nobody", "setresuid", "uid"),
+        ("sslmd-nobody-has-this", "setresuid", "nobody"),
+        ("root", "setresuid", "nobody"),
+        ("nobody", "setpriority", None),  # which fails, as the kernel may refuse
+    ],
+)
+def test_a_user_that_cannot_be_is_another_one(user: str, call: str, becomes: str | None) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _BECOME, user, call], capture_output=True, text=True, timeout=60
+    )
+    uid = pwd.getpwnam("nobody").pw_uid if becomes else 0
+    assert (done.stdout.split(), done.stderr) == ([str(becomes), str(uid)], "")

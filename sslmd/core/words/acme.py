@@ -40,8 +40,6 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "ca_server"
     ),
     Failed.CA_UNREACHABLE: "the CA at {url} cannot be reached: {why}",
-    Failed.NET_GONE: "the process that speaks to the network ended before it had an answer; the "
-    "journal says why, and another one is running",
     Failed.NO_DIRECTORY: (
         "{url} is no ACME directory[: it has more than {most} bytes]; correct ca_server (or "
         "ca_test_server)"

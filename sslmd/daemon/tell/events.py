@@ -269,6 +269,14 @@ EVENTS: Mapping[str, EventKind] = {
         WARNING,
         "a `state.toml` could not be written; it is tried again",
     ),
+    "network-process": EventKind(
+        WARNING,
+        "the network process ended, and how; it runs again; it is less apart than it could be",
+    ),
+    "network-trace": EventKind(
+        WARNING,
+        "a line of what the network process wrote, as a rule a trace of a fault of its own",
+    ),
     "bug": EventKind(
         ERROR,
         "an error of sslmd's own, with its traceback; please report it",
