@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sslmd.core.errors import Permanent
 
@@ -90,6 +91,13 @@ class AccountKey:
         """Its thumbprint (RFC 7638), of which answers to challenges are made (RFC 8555 §8.1)."""
         text = json.dumps(self.public, sort_keys=True, separators=(",", ":"))
         return b64(hashlib.sha256(text.encode()).digest())
+
+    @property
+    def ident(self) -> str:
+        """The name that certbot gives to the folder of its account."""
+        public = self._key.public_key()
+        text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.md5(text, usedforsecurity=False).hexdigest()
 
     def sign(self, protected: str, payload: str) -> str:
         """Return the signature of two base64url texts (RFC 7515 §5.1)."""

@@ -1,57 +1,305 @@
-"""Accounts at ACME CAs, as certbot keeps them below `cb/`: found, and put aside, never removed."""
+"""Accounts at ACME CAs (RFC 8555 §7.3): whose a certificate uses; made once, and never lost (I5).
+
+An account's key is on disk before the CA is asked, and the CA gives the same account to the same
+key: whoever is killed meanwhile makes no second one. Where another key was asked for
+(`account_changes`), and it is not known which of the two the CA has, it is asked here.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-from contextlib import suppress
+import asyncio
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
 
-from sslmd.core.errors import Permanent
+from sslmd.acme import account_folders, account_homes
+from sslmd.acme.account_folders import Folder
+from sslmd.acme.account_homes import Home
+from sslmd.acme.account_key import AccountKey
+from sslmd.acme.ca_problem import ca_error
+from sslmd.acme.certbot import AcmeServer, eab_key
+from sslmd.acme.signing import Binding, KnownKey, Signer
+from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason
+from sslmd.net.acme_messages import (
+    REGISTER,
+    Account,
+    AcmeAccount,
+    AcmeProblem,
+    AskAccount,
+    CaAddress,
+)
+from sslmd.net.link import Operation
+from sslmd.processes import InThread
 from sslmd.store import files
-from sslmd.store.layout import accounts_dir
+from sslmd.store.layout import ACCOUNT_NEXT_KEY, Tree
+
+Ask = Callable[[Operation[Any, Any], Any], Awaitable[Any]]
+
+# Seconds for the CA to answer, where a network process is not what hangs.
+ASKING = 120.0
+
+_LATE = Reason(Failed.NO_ANSWER, seconds=ASKING)
+
+# Accounts that a CA may lose before it is given none any more: in how long.
+MOST_LOST, LOST_WITHIN = 3, timedelta(hours=3)
 
 
-def newest_account(home: str, url: str) -> str:
-    """Return the name of the account to use, "" without one; with several certbot would ask."""
-    folder = accounts_dir(home, url)
-    found = []
-    with suppress(OSError):
-        for name in os.listdir(folder):
-            with suppress(OSError):
-                found.append((os.stat(f"{folder}/{name}/regr.json").st_mtime, name))
-    return max(found, default=(0.0, ""))[1]
+@dataclass(frozen=True, slots=True)
+class UsedAccount:
+    """An account that can be used. `name`: how the network process knows its key."""
+
+    home: Home
+    folder: Folder
+    server: str
+    name: str
+    key: AccountKey = field(repr=False, compare=False)
+
+    @property
+    def uri(self) -> str:
+        """Its URL at the CA."""
+        return self.folder.uri
+
+    @property
+    def ident(self) -> str:
+        """The name of its folder, by which certbot knows it."""
+        return self.folder.ident
+
+    @property
+    def asked(self) -> AcmeAccount:
+        """How the network process is asked for something in its name."""
+        return AcmeAccount(self.name, self.uri)
 
 
 def account_uri(home: str, url: str) -> str:
-    """Return the account's URL at the CA (RFC 8555 §7.3), "" where there is none yet."""
-    name = newest_account(home, url)
-    if not name:
-        return ""
-    try:
-        registration = json.loads(files.read_file(f"{accounts_dir(home, url)}/{name}/regr.json"))
-    except (OSError, ValueError, Permanent):
-        return ""
-    uri = registration.get("uri") if isinstance(registration, dict) else None
-    return uri if isinstance(uri, str) else ""
+    """Return the URL of the account in a home (RFC 8555 §7.3), "" without one; blocks."""
+    there = account_folders.newest(home, url)
+    return there.uri if there is not None else ""
 
 
-def set_account_aside(home: str, url: str) -> str:
-    """Put away an account that its CA does not know any more; return where it is now.
+def set_account_aside(home: str, url: str, now: datetime) -> str:
+    """Put away the account in a home, which its CA does not know any more; "" without one.
 
-    Its key is kept: a CA may have been set back by mistake. Blocks; "" if there was none.
+    Return where it is now; blocks.
     """
-    name = newest_account(home, url)
-    if not name:
-        return ""
-    folder = accounts_dir(home, url, lost=True)
-    files.make_dirs(folder, 0o700)
-    aside = f"{folder}/{name}"
-    number = 1
-    while os.path.lexists(aside):
-        number += 1
-        aside = f"{folder}/{name}.{number}"
+    there = account_folders.newest(home, url)
+    return account_folders.set_aside(home, url, there, now) if there is not None else ""
+
+
+class Accounts:
+    """All accounts of a tree. `ask` asks the network process; `tell` reports: event and text."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        ask: Ask,
+        in_thread: InThread,
+        now: Callable[[], datetime],
+        tell: Callable[[str, Reason], object],
+        signer: Signer | None = None,
+    ) -> None:
+        self.tree, self.signer = tree, signer or Signer()
+        self.in_thread, self.now = in_thread, now
+        self._ask, self._tell = ask, tell
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._making: dict[tuple[str, str], asyncio.Task[UsedAccount]] = {}
+        # A claim of a home's name, one at a time.
+        self._claiming = asyncio.Lock()
+
+    def lock(self, home: Home, server: str) -> asyncio.Lock:
+        """Return what is held by whoever changes the accounts of a CA in a home."""
+        return self._locks.setdefault((home.path, server), asyncio.Lock())
+
+    async def known(self, server: AcmeServer, own: str) -> UsedAccount | None:
+        """Return a certificate's account, None if none is there yet. `own`: its `cb/`.
+
+        Raises `Transient` or `Permanent` for one that cannot be used.
+        """
+        home = await self.in_thread(account_homes.home_of, self.tree, server, own)
+        return await self._there(home, server)
+
+    async def account_for(self, server: AcmeServer, own: str) -> UsedAccount:
+        """Return a certificate's account, made if there is none.
+
+        However many ask, one is made; and if that fails, it fails for all who waited. Raises
+        `Transient` or `Permanent` in the CA's own words.
+        """
+        home = await self.in_thread(account_homes.home_of, self.tree, server, own)
+        if found := await self._there(home, server):
+            return found
+        if home.is_shared:
+            async with self._claiming:
+                home = await self.in_thread(account_homes.shared_home, self.tree, server)
+                home = await self.in_thread(account_homes.claimed, home, server)
+        place = home.path, server.url
+        making = self._making.get(place)
+        if making is None:
+            making = asyncio.ensure_future(self._make(home, server))
+            self._making[place] = making
+            making.add_done_callback(lambda _: self._making.pop(place, None))
+        return await asyncio.shield(making)
+
+    async def of_uri(self, server: AcmeServer, own: str, uri: str) -> UsedAccount | None:
+        """Return the account with that URL, whoever uses it: that of an order of before."""
+        shared = await self.in_thread(account_homes.shared_home, self.tree, server)
+        for home in (shared, Home(own, is_shared=False)):
+            for folder in await self.in_thread(_every, home.path, server.url):
+                if folder.uri == uri and not account_folders.is_changing(folder):
+                    return await self.entered(home, server, folder)
+        return None
+
+    async def lost(self, account: UsedAccount) -> str:
+        """Put away an account that its CA does not know any more; return where it is, or "".
+
+        "": somebody else has done it. Raises `Transient` if a CA loses one after the other.
+        """
+        home, url, now = account.home, account.server, self.now()
+        async with self.lock(home, url):
+            there = await self.in_thread(account_folders.newest, home.path, url)
+            if there is None or there.ident != account.ident:
+                return ""
+            since = now - LOST_WITHIN
+            lost = await self.in_thread(account_folders.lost_since, home.path, url, since)
+            if lost >= MOST_LOST:
+                why = Reason(Failed.ACCOUNTS_LOST, url=url, number=lost, within=LOST_WITHIN)
+                raise Transient(why, retry_at=now + LOST_WITHIN)
+            aside = await self.in_thread(account_folders.set_aside, home.path, url, there, now)
+        self._tell("account-lost", Reason(Failed.ACCOUNT_LOST, aside=aside))
+        return aside
+
+    # --- below ---
+
+    async def _there(self, home: Home, server: AcmeServer) -> UsedAccount | None:
+        folder = await self.in_thread(account_folders.newest, home.path, server.url)
+        if folder is None:
+            return None
+        if await self.in_thread(account_folders.is_changing, folder):
+            async with self.lock(home, server.url):
+                return await self.settled(home, server)
+        return await self.entered(home, server, folder)
+
+    async def entered(self, home: Home, server: AcmeServer, folder: Folder) -> UsedAccount:
+        """Return an account whose key may be asked to sign."""
+        key = await self.in_thread(folder.key)
+        name = f"{home.path} {server.url} {folder.ident}"
+        self.signer.enter(name, KnownKey(server.url, key))
+        return UsedAccount(home, folder, server.url, name, key)
+
+    async def settled(self, home: Home, server: AcmeServer) -> UsedAccount | None:
+        """Return the account of a home, of which it is known which key the CA has. Under its lock.
+
+        Raises `Transient` as long as the CA does not tell.
+        """
+        folder = await self.in_thread(account_folders.newest, home.path, server.url)
+        if folder is None:
+            return None
+        if not await self.in_thread(account_folders.is_changing, folder):
+            return await self.entered(home, server, folder)
+        for name in (ACCOUNT_NEXT_KEY, ""):
+            key = await self.in_thread(folder.key, *filter(None, (name,)))
+            found = await self._existing(server, key)
+            if found is None or found.uri != folder.uri:
+                continue
+            if name:
+                folder = await self.in_thread(
+                    account_folders.change, home.path, server.url, folder, self.now()
+                )
+            else:
+                await self.in_thread(account_folders.end_change, folder)
+            return await self.entered(home, server, folder)
+        await self.in_thread(account_folders.set_aside, home.path, server.url, folder, self.now())
+        return None
+
+    async def _existing(self, server: AcmeServer, key: AccountKey) -> Account | None:
+        """Return the account that the CA has for a key (RFC 8555 §7.3.1), None for none."""
+        name = f"look {server.url} {key.ident}"
+        self.signer.enter(name, KnownKey(server.url, key))
+        try:
+            asked = AskAccount(
+                await self.in_thread(address_of, server), AcmeAccount(name), only_existing=True
+            )
+            answer = await self.ask(REGISTER, asked, server)
+        except _NoAccountError:
+            return None
+        finally:
+            self.signer.leave(name)
+        assert isinstance(answer, Account)
+        return answer
+
+    async def _make(self, home: Home, server: AcmeServer) -> UsedAccount:
+        """Make an account, with the key of an earlier try if there is one."""
+        async with self.lock(home, server.url):
+            if (found := await self.settled(home, server)) is not None:
+                return found  # it was made meanwhile
+            binding = await self.in_thread(_binding, server)
+            folder = await self.in_thread(account_folders.begin, home.path, server.url, self.now())
+            account = await self.entered(home, server, folder)
+            self.signer.enter(account.name, KnownKey(server.url, account.key, binding))
+            asked = AskAccount(
+                await self.in_thread(address_of, server),
+                AcmeAccount(account.name),
+                contact=(f"mailto:{server.email}",) if server.email else (),
+                binding_kid=server.eab_kid,
+            )
+            try:
+                answer = await self.ask(REGISTER, asked, server)
+            except _NoAccountError as err:
+                raise err.error from None
+            finally:
+                self.signer.enter(account.name, KnownKey(server.url, account.key))
+            assert isinstance(answer, Account)
+            await self.in_thread(folder.note_uri, answer.uri)
+        self._tell("account-made", Reason(Failed.ACCOUNT_MADE, account=answer.uri))
+        return replace(account, folder=replace(folder, uri=answer.uri))
+
+    async def ask(self, operation: Operation[Any, Any], asked: Any, server: AcmeServer) -> Any:
+        """Ask the CA something; raises what it refuses."""
+        try:
+            async with asyncio.timeout(ASKING):
+                answer = await self._ask(operation, asked)
+        except TimeoutError:
+            raise Transient(Reason(Failed.CA_UNREACHABLE, url=server.url, why=_LATE)) from None
+        if isinstance(answer, AcmeProblem):
+            error = ca_error(answer, server.url, self.now(), binds=bool(server.eab_kid))
+            if answer.type == "accountDoesNotExist":
+                raise _NoAccountError(error)
+            raise error
+        return answer
+
+
+class _NoAccountError(Exception):
+    """The CA has no account with that key. `error`: in its words."""
+
+    def __init__(self, error: SslmError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _every(home: str, url: str) -> list[Folder]:
+    return list(account_folders.every(home, url))
+
+
+def address_of(server: AcmeServer) -> CaAddress:
+    """Return how the network process is told of a CA; blocks."""
+    if server.root is None:
+        return CaAddress(server.url)
     try:
-        files.move(f"{accounts_dir(home, url)}/{name}", aside)
-    except OSError as err:
-        raise files.trouble(err, "set aside", aside) from err
-    return aside
+        return CaAddress(server.url, files.read_file(str(server.root)).decode("ascii"))
+    except (FileNotFoundError, UnicodeDecodeError):
+        raise Permanent(Reason(Failed.CA_ROOT_MISSING, ca=server.url)) from None
+
+
+def _binding(server: AcmeServer) -> Binding | None:
+    if not server.eab_kid:
+        return None
+    text = eab_key(server)
+    try:
+        key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (ValueError, binascii.Error):
+        path = str(server.eab_hmac_key_file)
+        raise Permanent(Reason(Failed.EAB_FILE_BAD, file=path)) from None
+    return Binding(server.eab_kid, key)

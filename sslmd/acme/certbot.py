@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sslmd.acme.accounts import newest_account
+from sslmd.acme.account_folders import newest
 from sslmd.acme.launch import closed, limited, tied
 from sslmd.acme.orders import CertbotOrder
-from sslmd.config.model import CaInfo, Validation
+from sslmd.config.model import CaAccount, CaInfo, Validation
 from sslmd.core.errors import Permanent
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
@@ -77,7 +77,10 @@ LogMark = tuple[int, int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class AcmeServer:
-    """The ACME server to ask, and what it wants to know. `root`: PEM to trust for its HTTPS."""
+    """The ACME server to ask, and what it wants to know. `root`: PEM to trust for its HTTPS.
+
+    `ca`: how accounts that are shared there are called. `own`: each certificate has one.
+    """
 
     url: str
     root: Path | None
@@ -87,6 +90,8 @@ class AcmeServer:
     profile: str = ""
     eab_kid: str = ""
     eab_hmac_key_file: Path | None = None
+    ca: str = ""
+    own: bool = True
 
 
 def server_of(ca: CaInfo, email: str) -> AcmeServer:
@@ -100,13 +105,19 @@ def server_of(ca: CaInfo, email: str) -> AcmeServer:
         profile=ca.preferred_profile,
         eab_kid=ca.eab_kid,
         eab_hmac_key_file=ca.eab_hmac_key_file,
+        ca=ca.name,
+        own=ca.account is CaAccount.OWN,
     )
 
 
 def test_server_of(ca: CaInfo, email: str, *, binds_accounts: bool) -> AcmeServer:
     """Return the CA's test server. `binds_accounts`: it wants EAB (RFC 8555 §7.3.4)."""
     server = replace(
-        server_of(ca, email), url=ca.test_server, root=ca.test_server_root, preferred_chain=""
+        server_of(ca, email),
+        url=ca.test_server,
+        root=ca.test_server_root,
+        preferred_chain="",
+        ca=f"{ca.name}.test",
     )
     return server if binds_accounts else replace(server, eab_kid="", eab_hmac_key_file=None)
 
@@ -159,8 +170,8 @@ def command(server: AcmeServer, place: OrderFolders, hook: str, certbot: str) ->
     words += [f"--fullchain-path={place.order}/{FULLCHAIN}"]
     words += _folders(server, place)
     words += [f"--issuance-timeout={ISSUANCE}", *_contact(server)]
-    if account := newest_account(place.home, server.url):
-        words += [f"--account={account}"]
+    if account := newest(place.home, server.url):
+        words += [f"--account={account.ident}"]
     if server.preferred_chain:
         words += [f"--preferred-chain={server.preferred_chain}"]
     if server.profile:
@@ -198,9 +209,9 @@ def _binding(server: AcmeServer, place: OrderFolders) -> list[str]:
 
 def resume_command(server: AcmeServer, place: OrderFolders, order_url: str) -> list[str]:
     """Return the command that fetches the certificate of an order that was cut short."""
-    account = newest_account(place.home, server.url)
+    account = newest(place.home, server.url)
     words = [*tied(), *closed(RESUMER), server.url]
-    words += [f"{accounts_dir(place.home, server.url)}/{account}", order_url, place.order]
+    words += [account.path if account else "", order_url, place.order]
     return [*words, server.preferred_chain, *(["offered"] if offered(place) else [])]
 
 
@@ -236,6 +247,11 @@ def prepare(place: OrderFolders, csr: bytes, server: AcmeServer) -> None:
 
 def _eab(server: AcmeServer) -> bytes:
     """Return a configuration file with the key of EAB: on a command line, `ps` would show it."""
+    return f"eab-kid = {server.eab_kid}\neab-hmac-key = {eab_key(server)}\n".encode()
+
+
+def eab_key(server: AcmeServer) -> str:
+    """Return the key of EAB, base64url; raises `Permanent` if it cannot be had. Blocks."""
     assert server.eab_hmac_key_file is not None
     path = str(server.eab_hmac_key_file)
     try:
@@ -246,7 +262,7 @@ def _eab(server: AcmeServer) -> bytes:
         key = ""
     if not key or any(not (char.isalnum() or char in "-_=") for char in key):
         raise Permanent(Reason(Failed.EAB_FILE_BAD, file=path))
-    return f"eab-kid = {server.eab_kid}\neab-hmac-key = {key}\n".encode()
+    return key
 
 
 # --- what it leaves behind ---------------------------------------------------------------
@@ -294,7 +310,7 @@ def interrupted(
     """
     try:
         begun = os.stat(f"{place.order}/{CSR}").st_mtime
-        if not _is_of(place, csr, server) or not newest_account(place.home, server.url):
+        if not _is_of(place, csr, server) or newest(place.home, server.url) is None:
             return ""
     except FileNotFoundError:
         return ""

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, PlainValidator
 
-from sslmd.config import values
+from sslmd.config import rates, values
 from sslmd.config.addresses import directory_url
-from sslmd.config.kinds import LETS_ENCRYPT_STAGING, CaKind, UsedBy, Validation
+from sslmd.config.kinds import CaAccount, CaKind, UsedBy, Validation
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
@@ -31,8 +31,8 @@ from sslmd.config.table import (
     table,
     words,
 )
+from sslmd.core.buckets import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaLimit, Rate, Rates, rates_of
 from sslmd.core.dane.tlsa import DaneEntry
-from sslmd.core.limits import LETS_ENCRYPT
 from sslmd.core.names import SanName
 from sslmd.core.spec import KeyType
 
@@ -61,6 +61,7 @@ _SAME = " (or 'letsencrypt', which is the same)"
 # ssl-mgr has none for its own CAs, and takes the words without their version as well.
 _VALIDATIONS = {"": Validation.DNS_01, "dns": Validation.DNS_01, "http": Validation.HTTP_01}
 Url = Annotated[str, PlainValidator(directory_url)]
+Limits = Annotated[tuple[tuple[CaLimit, Rate | None], ...], PlainValidator(rates.limits)]
 
 
 def _or(default: str) -> Callable[[str, str], str]:
@@ -142,6 +143,42 @@ class CaInfo:
     eab_hmac_key_file: Path | None = path_key(
         "File with the EAB key, bare base64url.", shown="none", name="ca_eab_hmac_key_file"
     )
+    account: Annotated[CaAccount, words(CaAccount)] = key(
+        "`shared` or `own`",
+        "Whether certificates share one account at the CA, or each has its own. Where a "
+        "certificate has an account of its own already, it goes on with it until `sslmctl account "
+        "share`.",
+        default=CaAccount.SHARED,
+        name="ca_account",
+    )
+    limits: Limits = key(
+        "table",
+        "Limits of the CA that are kept to, as `{ orders = '300/3h', names = 'none' }`: `accounts` "
+        "(new accounts), `orders` (new orders of an account), `failed` (failed validations of a "
+        "name; one less is used), `names` (certificates for exactly the same names) and `domain` "
+        "(certificates of a zone of ours, which stands for the registered domain). Units are `s`, "
+        "`min`, `h`, `d`; `'none'` or `0` takes a limit away.",
+        default=(),
+        shown="Let's Encrypt's for its own directories; for others `failed = '5/1h'` alone",
+        name="ca_limits",
+    )
+    test_limits: Limits = key(
+        "table",
+        "The same for the server that `--dry-run` and `--test` use.",
+        default=(),
+        shown="as `ca_limits`, for its directory",
+        name="ca_test_limits",
+    )
+
+    @property
+    def kept(self) -> Rates:
+        """The limits that are kept to."""
+        return rates_of(self.server, dict(self.limits))
+
+    @property
+    def test_kept(self) -> Rates:
+        """The limits of its test server."""
+        return rates_of(self.test_server, dict(self.test_limits))
 
     @property
     def is_own(self) -> bool:

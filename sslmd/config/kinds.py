@@ -10,8 +10,6 @@ from sslmd.core.names import CertId, GroupName
 
 Argv = tuple[str, ...]
 
-LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
-
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -59,6 +57,13 @@ class Validation(StrEnum):
 
     DNS_01 = "dns-01"
     HTTP_01 = "http-01"
+
+
+class CaAccount(StrEnum):
+    """Which account at an ACME CA a certificate uses."""
+
+    SHARED = "shared"
+    OWN = "own"
 
 
 class UsedBy(StrEnum):

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from sslmd.config.cert_tables import CaInfo
 from sslmd.config.kinds import (
-    LETS_ENCRYPT_STAGING,
     Argv,
+    CaAccount,
     CaKind,
     Endpoint,
     NextKey,
@@ -34,11 +34,11 @@ from sslmd.config.kinds import (
 )
 from sslmd.config.server_tables import DnsOptions, DnsPrimary, ServerClass
 from sslmd.config.tables import DhOptions, GlobalOptions
+from sslmd.core.buckets import LETS_ENCRYPT, LETS_ENCRYPT_STAGING
 from sslmd.core.dane.tlsa import DaneEntry
 from sslmd.core.errors import Mistake
 from sslmd.core.host.commands import DNS, HostCommands
 from sslmd.core.host.needs import HostWanted, KeyAccess
-from sslmd.core.limits import LETS_ENCRYPT
 from sslmd.core.names import CertId, GroupName, ZoneName, machine_of
 from sslmd.core.spec import CertSpec, Timing
 from sslmd.core.windows import Group
@@ -47,6 +47,7 @@ __all__ = [
     "LETS_ENCRYPT",
     "LETS_ENCRYPT_STAGING",
     "Argv",
+    "CaAccount",
     "CaInfo",
     "CaKind",
     "Config",

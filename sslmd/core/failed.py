@@ -31,6 +31,7 @@ class Failed(Code):
     ACCOUNT_LOST = "account-lost"
     ACCOUNT_LOST_AGAIN = "account-lost-again"
     ACCOUNT_MADE = "account-made"
+    ACCOUNTS_LOST = "accounts-lost"
     EAB_WANTED = "eab-wanted"
     EAB_FILE_MISSING = "eab-file-missing"
     EAB_FILE_BAD = "eab-file-bad"

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from sslmd.core.buckets import LETS_ENCRYPT
 from sslmd.core.reason import Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.roll_wait import issued_at
@@ -27,9 +28,6 @@ from sslmd.core.spec import AcmeCa
 from sslmd.core.state import COUNTED, ISSUED_COUNTED, CertState, FailedValidation, Issuance
 from sslmd.core.told import Denied
 from sslmd.core.view import Standing
-
-# The directory whose limits these are.
-LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 # One less than the limit: the last one is the admin's own, for another client.
 MOST_FAILED = 4

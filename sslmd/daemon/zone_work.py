@@ -229,6 +229,11 @@ class ZoneWork:
         self._take_sightings(name)
         if zone.unsigned and not before.warned_unsigned:
             self._tell("tlsa-trouble", unsigned_text(name), WARNING, None)
+        if self._has_files(zone) and zone.is_taken():
+            try:
+                await tlsa_publish.confirm(self._means, name)
+            except SslmError as err:
+                self._tell_way_back(name, err)
 
     def _take_sightings(self, name: ZoneName) -> None:
         zone, now = self._zones[name], self._site.now()
@@ -264,27 +269,37 @@ class ZoneWork:
         else:
             self._zones.put(name, NotesWritten())
 
-    async def see_whether_it_is_taken(self, name: ZoneName) -> None:
+    async def put_back_what_is_ignored(self, name: ZoneName) -> None:
         """Put include files back that no name server takes, though the command succeeded.
 
         Such a file may be one that the zone cannot be loaded with: at the next start of the name
         server there would be no zone at all. `rndc reload` succeeds all the same.
         """
-        zone, means = self._zones[name], self._means
-        if zone.given is None or not zone.given.ours or means.updated(name) is not None:
+        if not self._is_ignored(name):
             return
-        limit = self._site.config.globals.dns_check_timeout.total_seconds()
         try:
-            if zone.is_taken():
-                await tlsa_publish.confirm(means, name)
-            elif zone.is_ignored() and clock() - zone.changed_at > limit:
-                async with self.turn(name):
-                    self._zones.put(name, PutBackBegun(clock()))
-                    if paths := await tlsa_publish.put_back(means, name):
-                        self._failed(name, self.wish(zone), _not_taken(name, paths))
+            async with self.turn(name):
+                if not self._is_ignored(name):
+                    return  # whoever had the turn has given it something else
+                self._zones.put(name, PutBackBegun(clock()))
+                if paths := await tlsa_publish.put_back(self._means, name):
+                    self._failed(name, self.wish(self._zones[name]), _not_taken(name, paths))
         except SslmError as err:
-            place = f"zone {name}"
-            self._tell("tlsa-trouble", f"{place}: {err.text_beside(place)}", WARNING, None)
+            self._tell_way_back(name, err)
+
+    def _is_ignored(self, name: ZoneName) -> bool:
+        zone = self._zones[name]
+        limit = self._site.config.globals.dns_check_timeout.total_seconds()
+        is_late = clock() - zone.changed_at > limit
+        return self._has_files(zone) and is_late and zone.is_ignored()
+
+    def _has_files(self, zone: KnownZone) -> bool:
+        ours = zone.given is not None and zone.given.ours
+        return ours and self._means.updated(zone.name) is None
+
+    def _tell_way_back(self, name: ZoneName, err: SslmError) -> None:
+        place = f"zone {name}"
+        self._tell("tlsa-trouble", f"{place}: {err.text_beside(place)}", WARNING, None)
 
     # --- whose records there are ---
 

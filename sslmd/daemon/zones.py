@@ -136,7 +136,7 @@ class Zones:
                     await self._work.publish(name)
                 case Look():
                     await self._work.look(name)
-                    await self._work.see_whether_it_is_taken(name)
+                    await self._work.put_back_what_is_ignored(name)
                 case Watch():
                     self._zones.put(name, WatchBegun(clock()))
                     await self._watch.compare(name, asked=False)

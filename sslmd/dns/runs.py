@@ -19,7 +19,7 @@ from sslmd.config.model import Argv, Config
 from sslmd.core.errors import Overdue, SslmError, Transient
 from sslmd.core.host.commands import is_per_zone
 from sslmd.core.names import ZoneName
-from sslmd.dns.command import Change, DnsCommand, RunFailure
+from sslmd.dns.command import Change, DnsCommand
 from sslmd.processes import InThread
 
 
@@ -319,35 +319,6 @@ class _Lane:
             raise
         if broken:
             await self.command.once(sorted(groups))  # the last that was loaded may have been broken
-
-    async def _file_by_file(self, groups: dict[ZoneName, _Group], failure: RunFailure) -> None:
-        """A run failed that names no zones: find out whose new files are the reason.
-
-        All are put back; if the command succeeds then, they come one zone after the other.
-        """
-        changes = {
-            zone: [change for one in group for change in one.changes]
-            for zone, group in groups.items()
-        }
-        every = [change for some in changes.values() for change in some]
-        put = []
-        if not isinstance(failure.error, Overdue):
-            put = await self.command.put(every, older=True)
-        if not put:
-            for group in groups.values():
-                _answer(group, failure.error)
-            return
-        try:
-            failed = await self.command.once(sorted(groups))
-        except BaseException:
-            await self.command.put(put, older=False)
-            raise
-        if failed:
-            await self.command.put(put, older=False)
-            for group in groups.values():
-                _answer(group, failure.error)
-        else:
-            await self._one_by_one(groups, put, failure.error)
 
 
 def _units(group: _Group, put: Sequence[Change]) -> list[_Group]:

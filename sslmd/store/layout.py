@@ -93,6 +93,13 @@ def accounts_dir(home: str, url: str, *, lost: bool = False) -> str:
     return f"{home}/accounts{'-lost' * lost}/{parts.netloc}{parts.path}".rstrip("/")
 
 
+# What an account's folder has, in certbot's layout; and the key that is to follow its own.
+ACCOUNT_KEY = "private_key.json"
+ACCOUNT_NEXT_KEY = "private_key.json.next"
+ACCOUNT_URI = "regr.json"
+ACCOUNT_META = "meta.json"
+
+
 @dataclass(frozen=True, slots=True)
 class Tree:
     """The working tree below `certs_dir`."""
@@ -130,6 +137,20 @@ class Tree:
     def certbot_dir(self, cert: CertId) -> str:
         """Return certbot's folder, with the accounts of this certificate."""
         return f"{self.cert_dir(cert)}/cb"
+
+    @property
+    def accounts_dir(self) -> str:
+        """Return the folder of the accounts that certificates share, one for each CA."""
+        return f"{self.root}/.accounts"
+
+    def account_home(self, name: str) -> str:
+        """Return certbot's folder of one of them."""
+        return f"{self.accounts_dir}/{name}"
+
+    @property
+    def holds_note(self) -> str:
+        """Return the note of what CAs asked to be left alone with, and until when."""
+        return f"{self.accounts_dir}/holds.toml"
 
     def dh_dir(self, group: str) -> str:
         """Return the folder of a group's Diffie-Hellman groups; in production only."""
@@ -187,6 +208,11 @@ class Tree:
 def host_of(file: str) -> str | None:
     """Return the host that a file in `hosts_dir` is the note of; None for any other file."""
     return unquote(file.removesuffix(_HOST_NOTE)) if file.endswith(_HOST_NOTE) else None
+
+
+def account_home_note(home: str) -> str:
+    """Return the note of whose accounts are in a folder."""
+    return f"{home}/sslmd.toml"
 
 
 def order_below(home: str, name: SetName) -> OrderFolders:

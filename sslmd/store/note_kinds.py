@@ -2,6 +2,7 @@
 
     certs/.hosts/<host>.toml     lost, what a host should not have any more is reported, and stays
     certs/<zone>/.dane.toml      lost, it costs a wait
+    certs/.accounts/<ca>/sslmd.toml   lost, the folder's name and its accounts tell whose it is
 
 Notes, not the truth: docs/on-disk.md.
 """
@@ -142,3 +143,20 @@ ZONE_NOTE = NoteKind(
         )
     },
 )
+
+
+@dataclass(frozen=True, slots=True)
+class HomeNote:
+    """Whose accounts are in a folder of `certs/.accounts`: a CA's directory, and its EAB key.
+
+    `identities`: how CAA records name the CA. `shared_at`: since when certificates that have an
+    account of their own go by this one all the same.
+    """
+
+    server: str = ""
+    eab_kid: str = ""
+    identities: tuple[str, ...] = ()
+    shared_at: datetime | None = None
+
+
+HOME_NOTE = NoteKind(HomeNote, Nonsense.ANEW)

@@ -74,7 +74,8 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
     try:
         issued = await _order(attempt, engine, served, ordering)
     except AccountLostError:
-        lost = await in_thread(accounts.set_account_aside, attempt.place.home, server.url)
+        now = ordering.site.now()
+        lost = await in_thread(accounts.set_account_aside, attempt.place.home, server.url, now)
         _tell(attempt, Reason(Failed.ACCOUNT_LOST, aside=lost), ordering)
         # CAA records may allow just the account that is gone: all is looked at again.
         try:

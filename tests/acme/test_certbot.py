@@ -119,10 +119,10 @@ def test_a_lost_account_is_set_aside_with_its_key(place: OrderFolders) -> None:
     for number in range(2):
         folder = account(place, "aaa")
         (folder / "private_key.json").write_text(f"key {number}")
-        aside = Path(accounts.set_account_aside(place.home, URL))
+        aside = Path(accounts.set_account_aside(place.home, URL, NOW))
         assert (aside / "private_key.json").read_text() == f"key {number}"
         assert not folder.exists()
-    assert accounts.set_account_aside(place.home, URL) == ""
+    assert accounts.set_account_aside(place.home, URL, NOW) == ""
     assert len(list(Path(place.home, "accounts-lost/acme.example/directory").iterdir())) == 2
 
 

@@ -502,6 +502,40 @@ async def test_records_that_nobody_takes_are_put_back(world: World) -> None:
     assert "is as it was before" in world.zone.trouble
 
 
+async def test_a_look_of_any_kind_shows_that_records_are_taken(world: World) -> None:
+    """Else the next change that nobody takes would be put back to what was before both (I4)."""
+    await world.checked()
+    await world.site.make_key()
+    await world.site.certify()
+    world.become(world.site.state(WEB))
+    await world.publish()
+    note = world.site.tools.site.tree.before_note(ZONE)
+    assert os.path.exists(note)
+    world.serve()
+    await world.zones.watch(ZONE)
+    assert not os.path.exists(note)
+
+
+async def test_nothing_is_put_back_that_was_given_while_the_turn_was_waited_for(
+    world: World,
+) -> None:
+    await world.checked()
+    include = tlsa_file(world.folder, ZONE)
+    await world.site.make_key()
+    await world.site.certify()
+    world.become(world.site.state(WEB))
+    await world.publish()
+    written = TLSA_FILES.read(include)
+    believe_zone(world.site.registry, ZONE, changed_at=world.zone.changed_at - 3601)
+    async with world.zones.turn(WEB):
+        looking = asyncio.ensure_future(world.look())
+        await asyncio.sleep(0.3)
+        assert not looking.done()
+        believe_zone(world.site.registry, ZONE, changed_at=world.zone.changed_at + 3601)
+    await looking
+    assert TLSA_FILES.read(include) == written
+
+
 async def test_where_mail_is_refused_no_record_is_wanted(world: World) -> None:
     """The null MX (RFC 7505)."""
     service = (world.site.top / "conf.d/example.com/web").read_text()

@@ -85,6 +85,10 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA does not know our account any more: set aside as {aside}; another is made"
     ),
     Failed.ACCOUNT_LOST_AGAIN: "the CA does not know the account that it has just made: {why}",
+    Failed.ACCOUNTS_LOST: (
+        "the CA at {url} has lost {number} accounts within {within}: none is made for it now; ask "
+        "the CA what became of them"
+    ),
     Failed.ACCOUNT_MADE: "made an account at the CA before the order: {account}",
     Failed.EAB_FILE_MISSING: "{file} is not there; correct ca_eab_hmac_key_file",
     Failed.EAB_FILE_BAD: "{file} holds no EAB key: it has to be bare base64url, nothing else",
