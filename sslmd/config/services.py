@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from sslmd.config.build import check_spread, timing
 from sslmd.config.cert_tables import CaOptionsTable, NameTable, ServiceFile
 from sslmd.config.dane import dane_entries
+from sslmd.config.kinds import RenewBy
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import CaInfo, GlobalOptions, ServiceConfig
-from sslmd.config.kinds import RenewBy
 from sslmd.config.names import Mailboxes, check_acme_names, check_subject
 from sslmd.config.renew import Leads, changed, warn_own_days
 from sslmd.config.renew import of as leads_of
@@ -266,8 +266,8 @@ class Builder:
 def fingerprint(raw: Mapping[str, object], ca_table: object) -> str:
     """Return a short hash of what a service file and its CA's table ask.
 
-    Windows, `used_by` and `renew_by` are left out: a changed one is no reason to stop an order and begin
-    another, nor to try again what failed.
+    Windows, `used_by` and `renew_by` are left out: a changed one is no reason to stop an order and
+    begin another, nor to try again what failed.
     """
     asked = _CANONICAL.encode([{k: v for k, v in raw.items() if k not in _BESIDE}, ca_table])
     return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

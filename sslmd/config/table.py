@@ -274,12 +274,13 @@ SPREAD_DAYS = (
     "many certificates are then not renewed all at once. At most `renew_expire_days`."
 )
 RENEW_BY = (
-    "What says when a certificate of an ACME CA is renewed. `ca`: the CA does, where it offers that "
-    "(ARI, RFC 9773): in the window that it suggests, at a place that is drawn once per "
-    "certificate, no later than when a sixth of the certificate's life is left. `renew_expire_days` "
-    "counts where the CA has not answered for two days, or offers none. A window that the CA moves "
-    "to the past means that it will revoke the certificate: it is replaced at once, and rolls and "
-    "restarts do not wait for their windows. `days`: `renew_expire_days` alone; the CA is not asked."
+    "What says when a certificate of an ACME CA is renewed. `ca`: the CA does, where it offers "
+    "that (ARI, RFC 9773): in the window that it suggests, at a place that is drawn once per "
+    "certificate, no later than when a sixth of the certificate's life is left. "
+    "`renew_expire_days` counts where the CA has not answered for two days, or suggests nothing. "
+    "A window that the CA moves to the past means that it will revoke the certificate: it is "
+    "replaced at once, and rolls and restarts do not wait for their windows. `days`: "
+    "`renew_expire_days` alone; the CA is not asked."
 )
 NEXT_KEY = (
     "For services with `dane_tls`: when the next key is made. `at-renew`: with the renewal, "

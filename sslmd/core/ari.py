@@ -119,7 +119,8 @@ def looked(
     """Return what is known after a look. `wait` (0 to 1) spreads looks that come again later."""
     window = None if isinstance(answer, Fault) else _window(answer, life)
     if window is None or isinstance(answer, Fault):
-        return _unanswered(before, answer is Fault.TEMPORARY, now, wait)
+        fault = answer if isinstance(answer, Fault) else Fault.LASTING
+        return _unanswered(before, fault, now, wait)
     begin, end = window
     again = LONG
     if answer.retry_after is not None:
@@ -131,16 +132,14 @@ def looked(
     return replace(advice, urgent_since=since)
 
 
-def _unanswered(before: Advice | None, passes: bool, now: datetime, wait: float) -> Advice:
+def _unanswered(before: Advice | None, fault: Fault, now: datetime, wait: float) -> Advice:
     failures = before.failures if before is not None else 0
-    pause = min(SOONEST * 2 ** min(failures, 16), LONG) if passes else LONG
+    pause = min(SOONEST * 2 ** min(failures, 16), LONG) if fault is Fault.TEMPORARY else LONG
     again = now + pause * (1 + wait / 10)
     if before is None:
         return Advice(now, again, failures=1, silent_since=now)
     since = min(before.silent_since or now, now)
-    return replace(
-        before, looked=now, next_look=again, failures=failures + 1, silent_since=since
-    )
+    return replace(before, looked=now, next_look=again, failures=failures + 1, silent_since=since)
 
 
 def _window(answer: Answer, life: Life) -> tuple[datetime, datetime] | None:

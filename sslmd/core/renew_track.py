@@ -210,10 +210,10 @@ def _on_deck(view: View, hold: Hold | None, now: datetime) -> Decision:
         return replace(_making(view, hold, now, odd), alarm=odd)
     urgent = why_urgent(next_, state.next_note, wanted, now)
     asked_roll = ask is not None and ask.what is Request.ROLL and ask.force
-    if urgent and urgent.get("again") is None and not asked_roll:
-        # Servers without a certificate are worse off than with one that will be revoked.
-        if why_unusable(state.curr, now) is None:
-            return _new_set(view, now, urgent)
+    # Servers without a certificate are worse off than with one that will be revoked.
+    waits = asked_roll or why_unusable(state.curr, now) is not None
+    if urgent and urgent.get("again") is None and not waits:
+        return _new_set(view, now, urgent)
     if ask is not None and ask.what is Request.RENEW:
         return _dropped(now, Reason(Ended.ALREADY_ON_DECK, set=next_.name))
     if useless:

@@ -280,3 +280,14 @@ class CertState:
     off_deck: SetName | None = None
     former: frozenset[str] = frozenset()
     remains: str = ""
+
+
+def replaces_urgently(state: CertState) -> bool:
+    """Whether the set in use took the place of one that its CA wants replaced at once.
+
+    Until it is seen in use everywhere, servers may still use the other.
+    """
+    if state.curr is None or state.deployed == state.curr.name or state.prev_note is None:
+        return False
+    before = state.prev_note.ari
+    return before is not None and before.urgent_since is not None

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from sslmd.core.ari import LATEST, LONG, Answer, Fault, Life, looked
 from sslmd.core.events import Advised
-from sslmd.core.jobs import AskCa, Job
+from sslmd.core.jobs import AskCa, CertJob, Job
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import NEVER, urgent_since
@@ -23,6 +23,7 @@ from sslmd.core.spec import AcmeCa, SetFacts
 from sslmd.core.state import SetNote
 from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import Entry, Registry
+from sslmd.daemon.tell.changes import BESIDE
 from sslmd.net.acme_messages import CaAddress
 from sslmd.net.link import Asker
 from sslmd.workers import ari
@@ -53,11 +54,15 @@ class RenewalInfo:
         self._resting: dict[str, datetime] = {}
         # CAs that do not offer it are left alone until then.
         self._without: dict[str, datetime] = {}
+        registry.listen(self._heard)
 
     # --- when ---
 
-    def note(self, cert: CertId) -> None:
-        """Take in that a certificate has changed."""
+    def _heard(self, cert: CertId, event: object, *_: object) -> None:
+        if not isinstance(event, BESIDE):
+            self._note(cert)
+
+    def _note(self, cert: CertId) -> None:
         entry = self._registry.entries.get(cert)
         due = self._due(entry) if entry is not None else None
         if due == self._next.get(cert):
@@ -72,7 +77,7 @@ class RenewalInfo:
         self._resting.clear()
         self._without.clear()
         for cert in self._registry:
-            self.note(cert)
+            self._note(cert)
         for ca in self._queues:
             self._loop.touch(self.name, ca)
 
@@ -157,7 +162,7 @@ class RenewalInfo:
         if not all(offered):
             self._without[job.ca] = self._site.now() + LONG
         for cert in due:
-            self.note(cert)
+            self._note(cert)
 
     async def _look(self, cert: CertId, server: CaAddress) -> bool:
         """Ask about the sets of one certificate; False if its CA offers no answers."""
@@ -185,9 +190,9 @@ class RenewalInfo:
 
     # --- who is in a hurry ---
 
-    def urgency(self, cert: CertId) -> datetime | None:
-        """Return since when a CA wants what servers use replaced, None if it does not."""
-        entry = self._registry.entries.get(cert)
+    def urgency(self, job: Job) -> datetime | None:
+        """Return since when a CA wants what a job is about replaced, None if it does not."""
+        entry = self._registry.entries.get(job.cert) if isinstance(job, CertJob) else None
         if entry is None:
             return None
         state, wanted = entry.state, entry.wanted

@@ -18,7 +18,6 @@ from typing import Any
 from sslmd.core import jobs
 from sslmd.core.jobs import Job, Pool, next_turn
 
-
 # Who is first: since when a job is urgent, and its number, by which the others come.
 Turn = tuple[datetime, int]
 
@@ -51,7 +50,9 @@ class JobQueue:
         self._urgency = urgency
         # Lanes that have something to run, in turn, by the pool and the owner of what comes next in
         # them; each with its number, by which who came first is known among owners.
-        self._waiting: dict[Pool, dict[str, deque[tuple[Turn, str]]]] = {pool: {} for pool in places}
+        self._waiting: dict[Pool, dict[str, deque[tuple[Turn, str]]]] = {
+            pool: {} for pool in places
+        }
         self._arrivals = count()
         self._lanes: dict[str, deque[Job]] = {}
         self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}

@@ -65,4 +65,3 @@ def _fault(problem: AcmeProblem, issued: datetime | None, now: datetime) -> Faul
     if problem.status == _NOT_FOUND:
         passes = issued is not None and now - issued < FRESH
     return Fault.TEMPORARY if passes else Fault.LASTING
-

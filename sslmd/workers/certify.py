@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.acme import certbot
+from sslmd.acme.accounts import account_uri
 from sslmd.acme.certbot import server_of
 from sslmd.acme.certbot_run import Attempt
 from sslmd.acme.wishes import unmet_wishes
@@ -121,7 +122,7 @@ def _certify(job: Certify, site: Site, standings: Standings) -> CertIssued:
         ca_service = site.config.services.get(spec.signer.cert)
         ca = ca_service.spec if ca_service else None
     issued = issue(site.tree, spec, ca, asked.key, asked.csr, site.now())
-    return _take_in(site.service(job.cert), job.set, asked, issued, site, standings)
+    return _take_in(site.service(job.cert), job, asked, issued, site, standings)
 
 
 async def order(job: Order, ordering: Ordering) -> CertIssued:
@@ -143,13 +144,14 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     )
     obtained = await obtain(attempt, ordering)
     issued = await threads.in_thread(in_order, asked.key, obtained.issued, site.now())
+    account = await threads.in_thread(account_uri, attempt.place.home, attempt.server.url)
     names = names_mark(str(name) for name in service.spec.all_names())
     issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, site.now())
     telling.count_issued(job.cert, issuance)
     unmet = tuple(map(say, unmet_wishes(attempt.server, obtained.directory, issued)))
     try:
         event = await threads.in_thread(
-            _take_in, service, job.set, asked, issued, site, ordering.standings, unmet
+            _take_in, service, job, asked, issued, site, ordering.standings, unmet, account
         )
     except UselessError:
         await threads.in_thread(certbot.clear, attempt.place)
@@ -231,23 +233,32 @@ def judged(
 
 def _take_in(
     service: ServiceConfig,
-    name: SetName,
+    job: Certify | Order,
     asked: KeyAndCsr,
     issued: Issued,
     site: Site,
     standings: Standings,
     unmet: tuple[str, ...] = (),
+    account: str = "",
 ) -> CertIssued:
     """Write the set. `service` as it was when it was asked for: its CA is who signed (I7).
 
-    `unmet`: the wishes that the CA did not meet.
+    `unmet`: the wishes that the CA did not meet; `account`: the URL of the account that ordered.
     """
-    cert, now = service.id, site.now()
+    cert, name, now = service.id, job.set, site.now()
     whole = whole_set(asked.key, asked.csr, issued)
     made = standings.state_of(cert).next_note
     # Its place in the spread was drawn with its key, unless that note is lost.
     made = made or SetNote(site.draw())
-    note = replace(made, issued_at=now, ca=str(service.spec.signer), unmet=unmet)
+    note = replace(
+        made,
+        issued_at=now,
+        ca=str(service.spec.signer),
+        unmet=unmet,
+        account=account,
+        wished=now if job.reason.code in CA_WISHES else made.wished,
+        ari=None,
+    )
     wanted = wanted_of(service, site.config)
     facts = judged(wanted, name, asked.key, whole, note, now)
     tlsa_rr.of_new_set(site.tree, service, name, {PRIVKEY: asked.key, **whole})

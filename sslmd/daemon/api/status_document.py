@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sslmd import __version__
@@ -29,11 +29,10 @@ from sslmd.core.jobs import (
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
 from sslmd.core.reason import Held, Reason, on_wire, said
-from sslmd.core.roll_wait import issued_at
-from sslmd.core.spec import SetFacts
-from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
+from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.core.trouble import CertStatus, ServerStatus, failed, troubles
 from sslmd.core.words.sentence import say
+from sslmd.daemon.api.set_row import replace_now, set_row, time
 from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
@@ -41,13 +40,6 @@ from sslmd.dns.bounds import bounds
 from sslmd.wire.messages import Id, Response, encode_plain
 
 FORMAT = 1
-
-
-def time(when: datetime | None) -> str | None:
-    """Return `when` as RFC 3339 in UTC."""
-    if when is None:
-        return None
-    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def status_of(entry: Entry) -> CertStatus:
@@ -72,6 +64,7 @@ def status_of(entry: Entry) -> CertStatus:
         renew_at=decision.renew_at,
         roll_at=decision.roll_at,
         unused=entry.unused,
+        replace_now=replace_now(state, entry.wanted),
         servers=[
             ServerStatus(
                 server.kind,
@@ -105,6 +98,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "next": set_row(state.next, state.next_note),
         "renew_at": time(status.renew_at),
         "roll_at": time(status.roll_at),
+        "replace_now": status.replace_now or None,
         "attempts": status.attempts,
         "last_error": status.error or None,
         **on_wire(why, "error"),
@@ -273,22 +267,6 @@ def _last_error(
 def _failed_server(servers: tuple[Server, ...]) -> Server | None:
     failed = [server for server in servers if server.attempts and server.next_try]
     return min(failed, key=lambda server: str(server.next_try), default=None)
-
-
-def set_row(facts: SetFacts | None, note: SetNote | None) -> dict[str, Any] | None:
-    """Return one set, None without a certificate."""
-    if facts is None or facts.cert is None:
-        return None
-    return {
-        "set": str(facts.name),
-        "serial": facts.cert.serial,
-        "not_before": time(facts.cert.not_before),
-        "not_after": time(facts.cert.not_after),
-        "issued_at": time(issued_at(facts, note)),
-        "names": list(facts.cert.names),
-        "key": facts.cert.key,
-        "unmet": list(note.unmet) if note is not None else [],
-    }
 
 
 class StatusDocument:
