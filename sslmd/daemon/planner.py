@@ -90,12 +90,10 @@ class Planner:
             self.ledger.write,
             lambda job: self.ari.urgency(job),
         )
-        self.queue = self.loop.queue
         resolver, self.locality = Resolver(), Locality(threads.look_up)
-        crowded = partial(self.queue.crowded, Pool.ACME)
-        self.means = means = means_of(
-            site, threads, telling, resolver, crowded, self.queue.resting, net
-        )
+        queue = self.queue = self.loop.queue
+        crowded = partial(queue.crowded, Pool.ACME)
+        self.means = means = means_of(site, threads, telling, resolver, crowded, queue.resting, net)
         touch = partial(self.loop.touch, ChallengeZones.name)
         self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch)
         delivering = Delivering(

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sslmd.core.ari import Advice
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import Failure, ImpossibleTransition, Trouble
 from sslmd.core.events import (
     Advertised,
+    Advised,
     AskDropped,
     Asked,
     AttemptFailed,
@@ -80,6 +82,7 @@ FORCED = Ask(Request.RENEW, NOW, force=True)
 ROLL = Ask(Request.ROLL, NOW, force=True)
 BACK = Ask(Request.ROLL, NOW, back=OLD.name)
 TRIAL = TrialAsk(TrialKind.DRY_RUN, NOW)
+ADVICE = Advice(NOW, NOW + days(1), NOW + days(5), NOW + days(6))
 ISSUANCE = Issuance("0a", "https://ca.example/directory", "names", NOW)
 
 STATES = {
@@ -112,6 +115,7 @@ EVENTS: dict[type[Event], Event] = {
     AttemptFailed: AttemptFailed(Track.RENEW, TROUBLE),
     Counted: Counted(NOW, ("example.com",)),
     WasIssued: WasIssued(ISSUANCE),
+    Advised: Advised(NOW, OLD.name, ADVICE),
     TrialAsked: TrialAsked(TRIAL),
     TrialEnded: TrialEnded(NOW, TRIAL, because("it would")),
 }
@@ -142,6 +146,7 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
             AttemptFailed,
             Counted,
             WasIssued,
+            Advised,
             TrialAsked,
             TrialEnded,
         )
