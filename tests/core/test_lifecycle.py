@@ -239,6 +239,7 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
                 "TlsaLooked": TlsaLooked(now, None),
                 "Counted": Counted(now, ("example.com",)),
                 "WasIssued": WasIssued(replace(ISSUANCE, at=now)),
+                "Advised": Advised(now, OLD.name, ADVICE),
                 "ServerCopied": ServerCopied(now, WEB, None),
                 "ServersWanting": ServersWanting(now, frozenset({"localhost"})),
                 "RestartAsked": RestartAsked(now, "web", frozenset({"localhost"})),
