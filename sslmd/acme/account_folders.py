@@ -80,6 +80,11 @@ def is_changing(folder: Folder) -> bool:
     return os.path.lexists(f"{folder.path}/{ACCOUNT_NEXT_KEY}")
 
 
+def is_unsettled(home: str, url: str) -> bool:
+    """Whether a change of keys was begun in a home that did not come to its end."""
+    return any(map(is_changing, every(home, url)))
+
+
 def newest(home: str, url: str, *, linked: bool = True) -> Folder | None:
     """Return the account to use at a CA, None without one; with several certbot would ask.
 
@@ -182,10 +187,23 @@ def change(home: str, url: str, folder: Folder, now: datetime) -> Folder:
     The new folder is whole before anything of the old one goes.
     """
     key = folder.key(ACCOUNT_NEXT_KEY)
-    path = f"{accounts_dir(home, url)}/{key.ident}"
-    there = Folder(path, _uri_in(path))
-    if there.uri != folder.uri:
-        there = _make(home, url, key, now, folder.uri)
+    there = _make(home, url, key, now, folder.uri)
+    _remove(home, url, folder)
+    return there
+
+
+def finish_changes(home: str, url: str) -> None:
+    """Remove what was changed, and was not removed any more."""
+    for folder in every(home, url):
+        if not is_changing(folder):
+            continue
+        with suppress(Permanent):
+            path = f"{accounts_dir(home, url)}/{folder.key(ACCOUNT_NEXT_KEY).ident}"
+            if _uri_in(path) == folder.uri:
+                _remove(home, url, folder)
+
+
+def _remove(home: str, url: str, folder: Folder) -> None:
     old = f"{accounts_dir(home, url)}/{_REMOVED}"
     files.remove_tree(old)
     try:
@@ -193,7 +211,6 @@ def change(home: str, url: str, folder: Folder, now: datetime) -> Folder:
     except OSError as err:
         raise files.trouble(err, "remove", folder.path) from err
     files.remove_tree(old)
-    return there
 
 
 # --- links, and what is lost -------------------------------------------------------------------

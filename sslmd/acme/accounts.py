@@ -104,7 +104,7 @@ class Accounts:
     ) -> None:
         self.tree, self.signer = tree, signer or Signer()
         self.in_thread, self.now = in_thread, now
-        self._ask, self._tell = ask, tell
+        self.net_ask, self._tell = ask, tell
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._making: dict[tuple[str, str], asyncio.Task[UsedAccount]] = {}
         # A claim of a home's name, one at a time.
@@ -177,7 +177,7 @@ class Accounts:
         folder = await self.in_thread(account_folders.newest, home.path, server.url)
         if folder is None:
             return None
-        if await self.in_thread(account_folders.is_changing, folder):
+        if await self.in_thread(account_folders.is_unsettled, home.path, server.url):
             async with self.lock(home, server.url):
                 return await self.settled(home, server)
         return await self.entered(home, server, folder)
@@ -194,6 +194,7 @@ class Accounts:
 
         Raises `Transient` as long as the CA does not tell.
         """
+        await self.in_thread(account_folders.finish_changes, home.path, server.url)
         folder = await self.in_thread(account_folders.newest, home.path, server.url)
         if folder is None:
             return None
@@ -260,7 +261,7 @@ class Accounts:
         """Ask the CA something; raises what it refuses."""
         try:
             async with asyncio.timeout(ASKING):
-                answer = await self._ask(operation, asked)
+                answer = await self.net_ask(operation, asked)
         except TimeoutError:
             raise Transient(Reason(Failed.CA_UNREACHABLE, url=server.url, why=_LATE)) from None
         if isinstance(answer, AcmeProblem):

@@ -49,9 +49,19 @@ def directory_error(problem: AcmeProblem, url: str, now: datetime) -> SslmError:
             return to_error(Problem(ProblemKind.CA_TROUBLE, why), now)
         if problem.status in _NOWHERE:
             why = answers(Failed.CA_NO_SUCH_PLACE, url, problem.status)
-            return to_error(Problem(ProblemKind.REFUSED, why), now)
+            return to_error(_refused(why), now)
         problem = replace(problem, kind="http")
+    if problem.type == "too-long":
+        most = int(problem.detail) if problem.detail.isdecimal() else None
+        return to_error(_refused(Reason(Failed.NO_DIRECTORY, url=url, most=most)), now)
+    if (problem.kind, problem.type) == ("nonsense", "other-host"):
+        said = Said(one_line(problem.detail, MOST_NAME))
+        return to_error(_refused(Reason(Failed.FOREIGN_DIRECTORY, url=url, said=said)), now)
     return ca_error(problem, url, now)
+
+
+def _refused(why: Reason) -> Problem:
+    return Problem(ProblemKind.REFUSED, why)
 
 
 def problem_of(problem: AcmeProblem, url: str, now: datetime, *, binds: bool = False) -> Problem:
@@ -67,7 +77,7 @@ def problem_of(problem: AcmeProblem, url: str, now: datetime, *, binds: bool = F
     if problem.kind == "late":
         return Problem(ProblemKind.CA_TROUBLE, Reason(Failed.NOT_LOOKED_IN_TIME, ca=ca_name(url)))
     if problem.type == "no-directory":
-        return Problem(ProblemKind.REFUSED, Reason(Failed.NO_DIRECTORY, url=where))
+        return _refused(Reason(Failed.NO_DIRECTORY, url=where))
     what = Said(one_line(problem.type, MOST_NAME))
     why = Reason(Failed.CA_ODD, url=where, what=what, said=said)
     return Problem(ProblemKind.CA_TROUBLE, why)
@@ -75,7 +85,7 @@ def problem_of(problem: AcmeProblem, url: str, now: datetime, *, binds: bool = F
 
 def _unreachable(problem: AcmeProblem, where: str, said: Said | None) -> Problem:
     if problem.type == Failed.CA_ROOT_UNUSABLE:
-        return Problem(ProblemKind.REFUSED, Reason(Failed.CA_ROOT_BAD, url=where, said=said))
+        return _refused(Reason(Failed.CA_ROOT_BAD, url=where, said=said))
     if problem.type == "too-long":
         why = Reason(Failed.CA_ODD, url=where, what=Said(problem.type), said=said)
         return Problem(ProblemKind.TOO_MUCH, why)

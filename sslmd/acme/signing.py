@@ -1,15 +1,21 @@
 """Signatures for the network process: it asks, and never has a key (I13).
 
 An account's key signs for its own CA alone: the header is made here, its URL has to be of that CA's
-origin, and what is signed is a request of ACME by its shape, and nothing else.
+origin, and what is signed is a request of ACME by its shape, and nothing else: for orders. Who has
+taken over the network process can change no account by it, nor revoke a certificate: that is signed
+only by a key that was entered for it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hashlib
 import hmac
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -19,6 +25,14 @@ from sslmd.net.link import Handlers
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _MOST_PAYLOAD = 1 << 20
+_PORTS = {"https": 443, "http": 80}
+
+# What a request may have in it: with the account's URL an order (RFC 8555 §7.4, RFC 9773 §5), or
+# nothing, and with its key in place of it (§6.2) a new account (§7.3).
+_ORDERING = frozenset({"identifiers", "notBefore", "notAfter", "profile", "replaces", "csr"})
+_REGISTERING = frozenset(
+    {"termsOfServiceAgreed", "contact", "onlyReturnExisting", "externalAccountBinding"}
+)
 
 _REFUSED = Signature()
 
@@ -33,11 +47,15 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """A key by which the network process may have signed. `server`: the CA's directory."""
+    """A key by which the network process may have signed. `server`: the CA's directory.
+
+    `may_change`: the account as well (RFC 8555 §7.3.2, §7.3.5, §7.3.6), while that is asked for.
+    """
 
     server: str
     key: AccountKey
     binding: Binding | None = None
+    may_change: bool = False
 
 
 class Signer:
@@ -45,6 +63,17 @@ class Signer:
 
     def __init__(self) -> None:
         self._keys: dict[str, KnownKey] = {}
+        self._paused: dict[str, asyncio.Event] = {}
+
+    @contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """Have whoever asks for its signature wait."""
+        over = self._paused[name] = asyncio.Event()
+        try:
+            yield
+        finally:
+            self._paused.pop(name, None)
+            over.set()
 
     def enter(self, name: str, key: KnownKey) -> None:
         """Have it sign from now on."""
@@ -59,6 +88,8 @@ class Signer:
         return {SIGN: self._sign, PUBLIC_KEY: self._public_key}
 
     async def _sign(self, asked: AskSignature) -> Signature:
+        if (paused := self._paused.get(asked.key)) is not None:
+            await paused.wait()
         known = self._keys.get(asked.key)
         if known is None or known.server != asked.server or not _is_of(asked.url, known.server):
             return _REFUSED
@@ -67,6 +98,8 @@ class Signer:
         if asked.binding_kid:
             return _bound(asked, known)
         if asked.uri and not _is_of(asked.uri, known.server):
+            return _REFUSED
+        if not (known.may_change or _is_usual(asked)):
             return _REFUSED
         head: dict[str, object] = {"alg": known.key.alg, "url": asked.url}
         if asked.nonce:
@@ -95,11 +128,28 @@ def _bound(asked: AskSignature, known: KnownKey) -> Signature:
     return Signature(protected, b64(hmac.new(binding.key, text, hashlib.sha256).digest()))
 
 
+def _is_usual(asked: AskSignature) -> bool:
+    """Whether it is for an order, or a new account, and changes none."""
+    if not asked.payload:
+        return True
+    try:
+        found = json.loads(
+            base64.urlsafe_b64decode(asked.payload + "=" * (-len(asked.payload) % 4))
+        )
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.keys() <= (_ORDERING if asked.uri else _REGISTERING)
+
+
 def _is_of(url: str, server: str) -> bool:
     """Whether a URL has the scheme, host and port of a CA's directory."""
     try:
-        one, other = urlsplit(url), urlsplit(server)
-        same = (one.scheme, one.hostname, one.port) == (other.scheme, other.hostname, other.port)
+        same = _origin(url) == _origin(server)
     except ValueError:
         return False
     return same and url.isascii() and url.isprintable() and " " not in url
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

@@ -40,6 +40,7 @@ from sslmd.core.events import (
     TrialAsked,
     TrialEnded,
     WasIssued,
+    WasOrdered,
 )
 from sslmd.core.host.server import asked, wanted, with_copied, with_told
 from sslmd.core.names import SetName
@@ -47,6 +48,7 @@ from sslmd.core.spec import SetFacts
 from sslmd.core.state import (
     COUNTED,
     ISSUED_COUNTED,
+    MOST_ORDERED,
     Ask,
     CertState,
     Delivered,
@@ -101,6 +103,7 @@ _BESIDE = (
     Counted,
     WasIssued,
     Advised,
+    WasOrdered,
     TrialAsked,
     TrialEnded,
 )
@@ -326,6 +329,10 @@ def _apply(state: CertState, event: Event) -> CertState:
             return replace(state, issued=(*kept, new))
         case Advised():
             return _advised(state, event)
+        case WasOrdered():
+            made = event.order
+            kept_orders = [o for o in state.ordered if abs(made.at - o.at) < ISSUED_COUNTED]
+            return replace(state, ordered=(*kept_orders, made)[-MOST_ORDERED:])
         case TrialAsked():
             return replace(state, trial=event.ask)
         case TrialEnded():

@@ -14,7 +14,7 @@ from functools import partial
 from sslmd.config.groups import why_absent
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
-from sslmd.core.events import Counted, Event, WasIssued
+from sslmd.core.events import Counted, Event
 from sslmd.core.jobs import Pool, pool
 from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import CertId
@@ -43,8 +43,9 @@ from sslmd.daemon.registry import (
 from sslmd.daemon.tell.changes import BESIDE, Changes
 from sslmd.daemon.tell.journal import WARNING, Bus, Record
 from sslmd.daemon.zones import Zones
+from sslmd.dns.ask import DnsAsker
 from sslmd.dns.resolver import Resolver
-from sslmd.net.link import Asker
+from sslmd.net.link import Asker, Nobody
 from sslmd.servers import as_found
 from sslmd.servers.local import Locality
 from sslmd.store import certs
@@ -79,7 +80,7 @@ class Planner:
         net: Asker | None = None,
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
-        self.bus, self.registry = bus, Registry()
+        self.bus, self.registry, self.net = bus, Registry(), net
         self.ledger = Ledger(site, self._page_of, self._save_failed, self._saved_again)
         self.loop = Loop(
             site.now,
@@ -90,7 +91,7 @@ class Planner:
             self.ledger.write,
             lambda job: self.ari.urgency(job),
         )
-        resolver, self.locality = Resolver(), Locality(threads.look_up)
+        resolver, self.locality = Resolver(DnsAsker(net or Nobody())), Locality(threads.look_up)
         queue = self.queue = self.loop.queue
         crowded = partial(queue.crowded, Pool.ACME)
         self.means = means = means_of(site, threads, telling, resolver, crowded, queue.resting, net)
@@ -368,8 +369,8 @@ class Planner:
         if entry is not None and entry.progress != text:
             self.registry.put(cert, Progressed(text))
 
-    def count(self, cert: CertId, event: Counted | WasIssued) -> None:
-        """Take in that a CA may have failed to validate names, or issued a certificate."""
+    def count(self, cert: CertId, event: Counted) -> None:
+        """Take in that a CA may have failed to validate names."""
         if cert in self.registry:
             self.registry.put(cert, event)
 

@@ -40,7 +40,7 @@ async def look_at_orders(case: Checkup) -> Symptoms:
 
     async def directory(name: str) -> Directory | str:
         try:
-            return await fetch(used[name].server, used[name].server_root, asyncio.to_thread)
+            return await fetch(used[name].server, used[name].server_root, case.net)
         except SslmError as err:
             return str(err)
 

@@ -19,8 +19,11 @@ from sslmd.core.spec import AcmeCa
 from sslmd.core.words.doctor import Diagnosis
 from sslmd.core.words.pattern import tell
 from sslmd.core.words.sentence import say
+from sslmd.dns.ask import DnsAsker
 from sslmd.dns.nameservers import NameServers, name_servers
 from sslmd.dns.resolver import Resolver
+from sslmd.net.inside import Inside
+from sslmd.net.link import Asker
 from sslmd.processes import start
 
 Item = TypeVar("Item")
@@ -194,7 +197,8 @@ class Checkup:
     config: Config
     watch: TimeBox
     uid: int
-    resolver: Resolver = field(default_factory=Resolver)
+    resolver: Resolver = field(default_factory=lambda: Resolver(DnsAsker(Inside())))
+    net: Asker = field(default_factory=Inside)
     _servers: dict[ZoneName, asyncio.Task[NameServers]] = field(default_factory=dict)
 
     def stranger(self, where: str) -> Symptom | None:

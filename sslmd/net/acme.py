@@ -37,13 +37,13 @@ from sslmd.net.acme_read import (
     account_of,
     alternates_of,
     b64,
+    directory_of,
     identifier_of,
     json_of,
     location_of,
     nonsense,
     pem_of,
     seconds_of,
-    texts_of,
     time_of,
     unreached,
     url_in,
@@ -99,6 +99,11 @@ class Engine:
             messages.RENEWAL_INFO: self._told(self._renewal_info),
         }
 
+    def close(self) -> None:
+        """Let go of all connections."""
+        for ca in self._cas.values():
+            ca.close()
+
     @staticmethod
     def _told(step: Callable[[Any], Awaitable[T]]) -> Callable[[Any], Awaitable[T | AcmeProblem]]:
         """Return a step whose problems are answers."""
@@ -126,19 +131,13 @@ class Engine:
     async def _directory(self, asked: messages.OfServer) -> AcmeDirectory:
         ca = self._ca(asked.server)
         ca.forget_directory()
-        found = await ca.directory()
-        meta = found.get("meta")
-        meta = meta if isinstance(meta, dict) else {}
-        profiles = meta.get("profiles")
-        return AcmeDirectory(
-            new_order=url_in(found, "newOrder"),
-            renewal_info=url_in(found, "renewalInfo"),
-            key_change=url_in(found, "keyChange"),
-            terms=url_in(meta, "termsOfService"),
-            caa_identities=texts_of(meta.get("caaIdentities")),
-            profiles=texts_of(list(profiles)) if isinstance(profiles, dict) else (),
-            wants_binding=meta.get("externalAccountRequired") is True,
-        )
+        try:
+            async with asyncio.timeout(asked.seconds):
+                found = await ca.directory()
+        except TimeoutError:
+            err = UnreachedError("no-answer", f"{asked.seconds:g}")
+            raise unreached(asked.server.url, err) from None
+        return directory_of(found)
 
     # --- accounts (§7.3) ---
 

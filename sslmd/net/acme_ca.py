@@ -10,7 +10,10 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from acme import messages as acme
 
@@ -28,6 +31,7 @@ from sslmd.net.acme_read import (
     MOST_ENTRIES,
     ProblemError,
     b64,
+    directory_in,
     good,
     json_of,
     nonsense,
@@ -46,10 +50,19 @@ Signing = Callable[[AskSignature], Awaitable[Signature]]
 MOST_NONCES = 8
 KEPT_NONCES = 100
 
-# Seconds for which a directory counts.
+# Seconds for which a directory counts; redirects that are followed on the way to it.
 DIRECTORY_AGE = 600.0
+MOST_REDIRECTS = 5
 
-_NEEDED = ("newNonce", "newAccount", "newOrder")
+_REDIRECTS = frozenset(
+    {
+        HTTPStatus.MOVED_PERMANENTLY,
+        HTTPStatus.FOUND,
+        HTTPStatus.SEE_OTHER,
+        HTTPStatus.TEMPORARY_REDIRECT,
+        HTTPStatus.PERMANENT_REDIRECT,
+    }
+)
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,500}")
 _JOSE = {"Content-Type": "application/jose+json"}
 
@@ -79,16 +92,28 @@ class Ca:
             now = asyncio.get_running_loop().time()
             if self._directory is not None and now - self._directory[0] < DIRECTORY_AGE:
                 return self._directory[1]
-            reply = await self.get(self._server.url)
-            found = json_of(reply, "no-directory")
-            for name in _NEEDED:
-                if not url_in(found, name):
-                    raise nonsense(reply, "no-directory")
-            for name in (*_NEEDED, "keyChange", "renewalInfo", "revokeCert"):
-                if found.get(name) is not None and not self._is_ours(url_in(found, name)):
-                    raise nonsense(reply, "other-host", str(found[name]))
-            self._directory = now, found
-            return found
+            reply = await self._found(self._server.url)
+            self._directory = now, directory_in(reply, self._server.url)
+            return self._directory[1]
+
+    async def _found(self, url: str) -> Reply:
+        """Return what is there, or where that redirects to.
+
+        RFC 8555 says nothing of it, so HTTP counts (RFC 9110 §15.4). Nothing leads away from HTTPS,
+        to where nobody proves who he is.
+        """
+        for left in reversed(range(MOST_REDIRECTS + 1)):
+            reply = await self._request("GET", url)
+            location = reply.headers.get("location", "")
+            if reply.status not in _REDIRECTS or not location or not left:
+                break
+            before, url = urlsplit(url).scheme, _joined(url, location)
+            if origin_of(url) is None or before not in ("http", urlsplit(url).scheme):
+                said = f"it redirects from {before} to {text_of(url.partition(':')[0])[:20]}"
+                raise unreached(self._server.url, UnreachedError("system", said))
+        if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
+            reply = replace(reply, url=self._server.url)
+        return good(reply)
 
     def _is_ours(self, url: str) -> bool:
         """Whether a URL is the CA's: what another host names is not signed for."""
@@ -207,3 +232,10 @@ class Ca:
             challenges=challenges,
             problem=problem_of(reply, errors[0]) if errors else None,
         )
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return "what is no URL"

@@ -85,9 +85,10 @@ class AcmeDirectory:
 @message
 @dataclass(frozen=True, slots=True)
 class OfServer:
-    """Asks something of a CA as a whole."""
+    """Asks for a CA's directory, which may take `seconds`, with all redirects."""
 
     server: CaAddress
+    seconds: float = 30.0
 
 
 DIRECTORY: Operation[OfServer, AcmeDirectory | AcmeProblem] = Operation(

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from acme import messages as acme
 
-from sslmd.net.acme_messages import Account, AcmeProblem, Subproblem
+from sslmd.net.acme_messages import Account, AcmeDirectory, AcmeProblem, Subproblem
 from sslmd.net.web import Reply, UnreachedError
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ MOST_TEXT = 1000
 MOST_ENTRIES = 100
 MOST_URL = 2000
 
+_NEEDED = ("newNonce", "newAccount", "newOrder")
 _ERROR = "urn:ietf:params:acme:error:"
 
 
@@ -127,6 +129,38 @@ def json_of(reply: Reply, what: str = "not-json") -> dict[str, Any]:
     return found
 
 
+def directory_in(reply: Reply, asked: str) -> dict[str, Any]:
+    """Return a directory (RFC 8555 §7.1.1); raises `ProblemError` for what is none.
+
+    What it names is of the host that was `asked`, or of that to which it was redirected.
+    """
+    found = json_of(reply, "no-directory")
+    if not all(url_in(found, name) for name in _NEEDED):
+        raise nonsense(reply, "no-directory")
+    theirs = origin_of(asked), origin_of(reply.url)
+    for name in (*_NEEDED, "keyChange", "renewalInfo", "revokeCert"):
+        url = url_in(found, name)
+        if url and origin_of(url) not in theirs:
+            raise nonsense(reply, "other-host", url)
+    return found
+
+
+def directory_of(found: Mapping[str, Any]) -> AcmeDirectory:
+    """Return what a directory says."""
+    meta = found.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    profiles = meta.get("profiles")
+    return AcmeDirectory(
+        new_order=url_in(found, "newOrder"),
+        renewal_info=url_in(found, "renewalInfo"),
+        key_change=url_in(found, "keyChange"),
+        terms=url_in(meta, "termsOfService"),
+        caa_identities=texts_of(meta.get("caaIdentities")),
+        profiles=texts_of(list(profiles)) if isinstance(profiles, dict) else (),
+        wants_binding=meta.get("externalAccountRequired") is True,
+    )
+
+
 def object_of(reply: Reply, read: Callable[[Any], T]) -> T:
     """Return an object of the library."""
     try:
@@ -209,8 +243,8 @@ def texts_of(value: Any) -> tuple[str, ...]:
     """Return the texts of a list, () for what is none."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         return ()
-    found = (one for one in value if isinstance(one, str) and one and one.isprintable())
-    return tuple(one for one in list(found)[:MOST_ENTRIES] if len(one) <= MOST_TEXT)
+    texts = (one for one in value if isinstance(one, str) and 0 < len(one) <= MOST_TEXT)
+    return tuple(islice((one for one in texts if one.isprintable()), MOST_ENTRIES))
 
 
 def text_of(value: Any) -> str:

@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 
-from sslmd.net import acme_messages, messages, sandbox
+from sslmd.net import acme_messages, dns_exchange, dns_messages, messages, sandbox
 from sslmd.net.acme import Engine
 from sslmd.net.link import A, Asker, Handlers, Operation, Q, link_on
 from sslmd.net.messages import PING, Alive, Limit
@@ -53,7 +53,9 @@ def main(argv: list[str]) -> None:
 
 def _load() -> None:
     """Make all that is made at first use: later there is no file to make it of."""
-    for operation in (*vars(messages).values(), *vars(acme_messages).values()):
+    for operation in [
+        one for module in (messages, acme_messages, dns_messages) for one in vars(module).values()
+    ]:
         if isinstance(operation, Operation):
             _ = operation.asked, operation.answered
 
@@ -81,7 +83,7 @@ def handlers_of(daemon: Asker) -> Handlers:
     async def public_key(key: str) -> str:
         return (await daemon.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
 
-    return {**Engine(sign, public_key).handlers()}
+    return {**Engine(sign, public_key).handlers(), **dns_exchange.handlers()}
 
 
 def _bug(err: BaseException) -> None:

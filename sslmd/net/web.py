@@ -8,6 +8,7 @@ connections that it uses are cut. No redirect is followed: nobody signs for anot
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import socket
 import ssl
@@ -130,6 +131,8 @@ class Web:
             )
             try:
                 content = answer.read(MOST_BYTES + 1, decode_content=False)
+                if len(content) > MOST_BYTES:  # the rest is nobody's next answer
+                    answer.close()
             finally:
                 answer.release_conn()
             if end.is_over:  # what was cut may look whole
@@ -262,6 +265,9 @@ def _unreached(err: Exception, seconds: float) -> UnreachedError:
         return UnreachedError("no-answer", f"{seconds:g}")
     if isinstance(cause, socket.gaierror):
         return UnreachedError("unresolved", cause.strerror or "")
+    cut = http.client.RemoteDisconnected | http.client.IncompleteRead
+    if isinstance(cause, http.client.HTTPException) and not isinstance(cause, cut):
+        return UnreachedError("not-http")
     if isinstance(cause, OSError) and cause.errno:
         return UnreachedError("system", os.strerror(cause.errno))
     if isinstance(cause, exceptions.LocationValueError | ValueError):

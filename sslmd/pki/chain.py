@@ -46,7 +46,7 @@ def parse_certs(ders: Sequence[bytes]) -> list[x509.Certificate]:
             certs.append(_parse(der))
         except MALFORMED as err:
             which = f"certificate {number}" if len(ders) > 1 else "the certificate"
-            raise Permanent(f"{which} is damaged: {err}") from None
+            raise Permanent(f"{which} is damaged: {damage(err)}") from None
     return certs
 
 
@@ -115,7 +115,7 @@ def check_chain(
         if deep:
             _check_signature(0, leaf, issuers)
     except MALFORMED as err:
-        raise Permanent(f"a certificate in it is damaged: {err}") from None
+        raise Permanent(f"a certificate in it is damaged: {damage(err)}") from None
 
 
 def check_names(issuer: x509.Name, issuers: Sequence[x509.Certificate]) -> None:
@@ -127,7 +127,7 @@ def check_names(issuer: x509.Name, issuers: Sequence[x509.Certificate]) -> None:
         _check_link(0, issuer, issuers)
         _check_issuers(tuple(issuers), deep=False)
     except MALFORMED as err:
-        raise Permanent(f"a certificate in it is damaged: {err}") from None
+        raise Permanent(f"a certificate in it is damaged: {damage(err)}") from None
 
 
 # Those found good are remembered: thousands of certificates share the chain of their CA.

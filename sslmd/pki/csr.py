@@ -12,7 +12,7 @@ from sslmd.core.errors import Permanent
 from sslmd.core.names import DomainName, san_or_none, shown
 from sslmd.core.spec import AcmeCa, CertSpec
 from sslmd.pki.keys import hash_for, load_key
-from sslmd.pki.pem import MALFORMED, REQUESTS, only_block
+from sslmd.pki.pem import MALFORMED, REQUESTS, damage, only_block
 
 _CN_MAX = 64  # characters: X.520, ub-common-name; RFC 5280, appendix A
 
@@ -92,7 +92,7 @@ def load_csr(pem: bytes) -> x509.CertificateSigningRequest:
     try:
         return x509.load_der_x509_csr(der)
     except MALFORMED as err:
-        raise Permanent(f"it is damaged: {err}") from None
+        raise Permanent(f"it is damaged: {damage(err)}") from None
 
 
 def asked_names(csr_pem: bytes) -> frozenset[str]:
@@ -110,7 +110,7 @@ def names_asked(request: x509.CertificateSigningRequest, *, is_ca: bool) -> froz
         names = set(san_texts(request.extensions))
         titles = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     except MALFORMED as err:
-        raise Permanent(f"it is damaged: {err}") from None
+        raise Permanent(f"it is damaged: {damage(err)}") from None
     hosts = () if is_ca else (san_or_none(str(title.value)) for title in titles)
     return frozenset(names.union(str(host) for host in hosts if host is not None))
 
@@ -122,7 +122,7 @@ def says_ca(request: x509.CertificateSigningRequest) -> bool:
     except x509.ExtensionNotFound:
         return False
     except MALFORMED as err:
-        raise Permanent(f"it is damaged: {err}") from None
+        raise Permanent(f"it is damaged: {damage(err)}") from None
 
 
 def san_texts(extensions: x509.Extensions) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from sslmd.pki.chain import (
 from sslmd.pki.csr import alternative_names, load_csr, names_asked, subject_name
 from sslmd.pki.identity import describe_key, parts_of
 from sslmd.pki.keys import PrivateKey, PublicKey, load_key
-from sslmd.pki.pem import MALFORMED, issuer_der, subject_der
+from sslmd.pki.pem import MALFORMED, damage, issuer_der, subject_der
 
 # Clocks of clients run behind: a certificate that is a second old must not be "not yet valid".
 _BACKDATE = timedelta(minutes=5)
@@ -127,7 +127,9 @@ def known_as(spec: CertSpec, cert_pem: bytes, key: PublicKey) -> Known | None:
             levels.path_length if levels is not None else None,
         )
     except MALFORMED as err:
-        raise Permanent(f"its certificate in use is damaged: {err}", about=spec.id) from None
+        raise Permanent(
+            f"its certificate in use is damaged: {damage(err)}", about=spec.id
+        ) from None
 
 
 def sign(
@@ -231,7 +233,7 @@ def _checked_request(csr_pem: bytes, spec: CertSpec) -> x509.CertificateSigningR
     except Permanent as err:
         raise Permanent(f"the request cannot be used: {err}", about=spec.id) from None
     except MALFORMED as err:
-        raise Permanent(f"the request is damaged: {err}", about=spec.id) from None
+        raise Permanent(f"the request is damaged: {damage(err)}", about=spec.id) from None
     if not proven:
         raise Permanent("the request is not signed by its own key", about=spec.id)
     wanted = {str(name) for name in spec.all_names()}
@@ -279,7 +281,7 @@ def _checked_signer(
             check_may_issue(issuer, which, between=between)
             between += not is_self_issued(issuer)
     except MALFORMED as err:
-        raise Permanent(f"{label}: a certificate of its chain is damaged: {err}") from None
+        raise Permanent(f"{label}: a certificate of its chain is damaged: {damage(err)}") from None
     return key, issuers
 
 

@@ -38,17 +38,30 @@ MALFORMED = (
 )
 
 # The parser's words for programmers: kind of the mistake, and the fields that lead to it.
-_PARSE_ERROR = re.compile(r"ParseError \{ kind: (\w+).*?(?:location: \[(.*)\] )?\}")
+_PARSE_ERROR = re.compile(r"ParseError \{ kind: (\w+)")
+_LOCATION = re.compile(r"location: \[([^\]]*)\]")
+_KINDS = {
+    "ShortData": "it is cut off",
+    "ExtraData": "it goes on after its end",
+    "InvalidLength": "a wrong length",
+    "InvalidTag": "a wrong tag",
+    "InvalidValue": "a wrong value",
+    "UnexpectedTag": "another tag than expected",
+}
 _MOST_LOOKED_AT = 2000
 _MESSAGE_LIMIT = 200
 
 
 def damage(err: Exception) -> str:
     """Return what one of `MALFORMED` says, in one short line."""
-    found = _PARSE_ERROR.search(str(err)[:_MOST_LOOKED_AT])
-    if found:
-        where = [part.split("::")[-1] for part in re.findall(r'"([^"]*)"', found[2] or "")]
-        return f"{found[1]} in {' / '.join(where)}" if where else found[1]
+    text = str(err)[:_MOST_LOOKED_AT]
+    if found := _PARSE_ERROR.search(text):
+        place = _LOCATION.search(text)
+        where = [
+            part.split("::")[-1] for part in re.findall(r'"([^"]*)"', place[1] if place else "")
+        ]
+        what = _KINDS.get(found[1], found[1])
+        return f"{what}, in {' / '.join(where)}" if where else what
     if isinstance(err, InternalError):
         return "OpenSSL cannot use it"  # what it says is for programmers of that library
     if isinstance(err, KeyError):

@@ -52,7 +52,7 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
     Raises `Transient`, `ValidationFailed` or `Permanent` in the CA's own words, or naming what
     was in the way before the CA was asked.
     """
-    in_thread, aside, server = ordering.threads.in_thread, ordering.threads.aside, attempt.server
+    in_thread, server = ordering.threads.in_thread, attempt.server
     try:
         found = await in_thread(certbot.collect, attempt.place, attempt.csr, server)
     except SslmError:
@@ -62,10 +62,10 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
     if found is not None:
         await in_thread(certbot.forget_offered, attempt.place)
         with suppress(SslmError):  # it is there: what its CA says of itself is for remarks alone
-            served = await directory.fetch(server.url, server.root, aside)
+            served = await directory.fetch(server.url, server.root, ordering.net)
         return Obtained(found, served)
     engine = _engine_of(attempt, ordering)
-    served = await directory.fetch(server.url, server.root, aside)
+    served = await directory.fetch(server.url, server.root, ordering.net)
     if (resumed := await engine.take_up(served.new_order)) is not None:
         await in_thread(certbot.forget_offered, attempt.place)
         return Obtained(resumed, served)
@@ -166,6 +166,7 @@ async def _order(
         names, wildcards = sorted(map(str, lost)), sorted(set(map(str, lost.values())))
         why = Reason(Failed.OVERSHADOWED, names=tuple(names), wildcards=tuple(wildcards))
         _tell(attempt, why, ordering)
+    ordering.telling.ordered(attempt.cert, server.url)
     return await _Proof(attempt, aims, checks, engine, ordering).order()
 
 

@@ -87,7 +87,7 @@ class Telling:
 
     `tell`: event and text for the journal. A job that takes long reports how far it is by
     `progress`. `count` takes in names that a CA may have failed to validate, `count_issued` a
-    certificate that it issued.
+    certificate that it issued; `ordered` an order that is about to be made at a directory.
     """
 
     tell: Callable[[str, str, CertId | None], None] = _unheard
@@ -95,6 +95,7 @@ class Telling:
     progress: Callable[[CertId, str], None] = _unheard
     count: Callable[[CertId, tuple[str, ...]], None] = _unheard
     count_issued: Callable[[CertId, Issuance], None] = _unheard
+    ordered: Callable[[CertId, str], None] = _unheard
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ async def trial(job: Trial, ordering: Ordering) -> Reason:
 async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> Reason:
     site, threads = ordering.site, ordering.threads
     service = site.service(job.cert)
-    served = await directory.fetch(ca.test_server, ca.test_server_root, threads.aside)
+    served = await directory.fetch(ca.test_server, ca.test_server_root, ordering.net)
     server = test_server_of(
         ca, service.spec.subject.email, binds_accounts=served.external_account_required
     )

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -22,8 +23,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from sslmd.acme.directory import MAX_BYTES, MOST_REDIRECTS, MOST_TEXTS, Directory, fetch, parse
+from sslmd.acme.directory import MOST_TEXTS, Directory, fetch
 from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.net.acme_ca import MOST_REDIRECTS
+from sslmd.net.acme_messages import AcmeDirectory, AcmeProblem
+from sslmd.net.acme_read import ProblemError, directory_in, directory_of
+from sslmd.net.inside import Inside
+from sslmd.net.link import Operation
+from sslmd.net.web import MOST_BYTES, Reply
 
 URL = "https://acme.example.test/dir"
 GOOD = {
@@ -52,8 +59,21 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
 
-async def in_thread(func: Callable[[], Directory]) -> Directory:
-    return await asyncio.to_thread(func)
+class Said:
+    """Reads what a CA is taken to have said."""
+
+    def __init__(self, content: bytes, url: str = URL) -> None:
+        self.reply = Reply(url, 200, {}, content)
+
+    async def call(self, operation: Operation[Any, Any], asked: Any) -> AcmeDirectory | AcmeProblem:
+        try:
+            return directory_of(directory_in(self.reply, asked.server.url))
+        except ProblemError as err:
+            return err.problem
+
+
+def parse(content: bytes, url: str) -> Directory:
+    return asyncio.run(fetch(url, None, Said(content)))  # type: ignore[arg-type]
 
 
 # --- what it says ---------------------------------------------------------------------------
@@ -121,6 +141,8 @@ def serving(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[str
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, fields, body = answers(self.path)
+            if body.startswith(b"WHOLE"):
+                body = whole(f"http{'s' if tls else ''}://{self.headers['Host']}") + body[5:]
             self.send_response_only(status, "odd\x07words")
             for name, value in fields.items():
                 self.send_header(name, value)
@@ -150,8 +172,13 @@ def serving(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[str
         thread.join()
 
 
-def good(_: str) -> tuple[int, Mapping[str, str], bytes]:
-    return 200, {"Content-Type": "application/json"}, json.dumps(WHOLE).encode()
+def whole(base: str) -> bytes:
+    """Return the directory of a server."""
+    return json.dumps(WHOLE).replace("https://acme.example.test", base).encode()
+
+
+def good(path: str) -> tuple[int, Mapping[str, str], bytes]:
+    return 200, {"Content-Type": "application/json"}, b"WHOLE"
 
 
 class Ca:
@@ -207,7 +234,7 @@ async def failure(
     url: str, root: Path | None = None, *, seconds: float = 20
 ) -> Transient | Permanent:
     with pytest.raises(SslmError) as caught:
-        await fetch(url, root, in_thread, seconds=seconds)
+        await fetch(url, root, Inside(), seconds=seconds)
     error = caught.value
     assert isinstance(error, Transient | Permanent)
     assert url in str(error)
@@ -217,7 +244,7 @@ async def failure(
 
 async def test_from_a_ca_with_a_root_of_its_own(ca: Ca) -> None:
     with serving(good, ca.tls()) as base:
-        found = await fetch(f"{base}/dir", ca.root, in_thread)
+        found = await fetch(f"{base}/dir", ca.root, Inside())
     assert found.caa_identities == ("example.test", "ca.example.test")
 
 
@@ -349,11 +376,11 @@ async def test_a_trickle_within_tls_ends_in_time(ca: Ca) -> None:
     assert time.monotonic() - began < 5
 
 
-async def test_lists_without_an_end_are_cut() -> None:
+def test_lists_without_an_end_are_cut() -> None:
     many = [f"{number}.example" for number in range(5000)]
     meta = {
         "caaIdentities": [*many, "x" * 9999],
-        "profiles": {"y" * 254: "", **dict.fromkeys(many, "")},
+        "profiles": {"y" * 9999: "", **dict.fromkeys(many, "")},
     }
     found = parse(json.dumps({**GOOD, "meta": meta}).encode(), URL)
     assert list(found.caa_identities) == many[:MOST_TEXTS]
@@ -382,13 +409,12 @@ async def test_no_http(said: bytes, reason: str) -> None:
 
 
 async def test_too_long() -> None:
-    with serving(lambda _: (200, {}, b" " * (MAX_BYTES + 1))) as base:
+    with serving(lambda _: (200, {}, b" " * (MOST_BYTES + 1))) as base:
         error = await failure(f"{base}/dir")
     assert isinstance(error, Permanent)
-    assert f"it has more than {MAX_BYTES} bytes" in str(error)
-    body = json.dumps(GOOD).encode()
-    with serving(lambda _: (200, {}, body.ljust(MAX_BYTES))) as base:
-        await fetch(f"{base}/dir", None, in_thread)
+    assert f"it has more than {MOST_BYTES} bytes" in str(error)
+    with serving(lambda _: (200, {}, b"WHOLE".ljust(MOST_BYTES // 2))) as base:
+        await fetch(f"{base}/dir", None, Inside())
 
 
 async def test_a_page_is_no_directory() -> None:
@@ -416,10 +442,11 @@ async def test_retry_after(status: int) -> None:
         ) as base:
             error = await failure(f"{base}/dir")
         assert isinstance(error, Transient)
-        if seconds is None:
+        if seconds is None and status == 503:
             assert error.retry_at is None
         else:
             assert error.retry_at is not None
+            seconds = 3600 if seconds is None else seconds
             wait = error.retry_at - datetime.now(UTC)
             assert timedelta(seconds=seconds) - NOW_MOST < wait <= timedelta(seconds=seconds)
 
@@ -435,7 +462,7 @@ async def test_redirects(ca: Ca) -> None:
         return good(path) if path == "/dir" else (302, {"Location": "/dir"}, b"")
 
     with serving(answers, ca.tls()) as base:
-        assert (await fetch(f"{base}/", ca.root, in_thread)).new_order
+        assert (await fetch(f"{base}/", ca.root, Inside())).new_order
     assert asked == ["/", "/dir"]
 
 
@@ -467,3 +494,15 @@ async def test_no_redirect_leaves_http() -> None:
     with serving(lambda _: (302, {"Location": "ftp://127.0.0.1/x"}, b"")) as base:
         error = await failure(f"{base}/dir")
     assert str(error).endswith("it redirects from http to ftp")
+
+
+async def test_what_leads_to_another_host() -> None:
+    for name in ("newOrder", "keyChange", "renewalInfo"):
+        content = json.dumps({**WHOLE, name: "https://elsewhere.test/x"}).encode()
+        with pytest.raises(Permanent, match=r"leads to another host: https://elsewhere.test/x; "):
+            await fetch(URL, None, Said(content))  # type: ignore[arg-type]
+    other = json.dumps(WHOLE).replace("acme.example.test", "moved.test").encode()
+    with pytest.raises(Permanent, match="leads to another host"):
+        await fetch(URL, None, Said(other))  # type: ignore[arg-type]
+    # Where it was redirected to is where it is.
+    assert (await fetch(URL, None, Said(other, "https://moved.test/d"))).new_order  # type: ignore[arg-type]

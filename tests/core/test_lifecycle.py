@@ -40,6 +40,7 @@ from sslmd.core.events import (
     TrialAsked,
     TrialEnded,
     WasIssued,
+    WasOrdered,
 )
 from sslmd.core.lifecycle import (
     TABLE,
@@ -54,6 +55,7 @@ from sslmd.core.state import (
     CertState,
     Delivered,
     Issuance,
+    OrderMade,
     Phase,
     Request,
     Server,
@@ -116,6 +118,7 @@ EVENTS: dict[type[Event], Event] = {
     Counted: Counted(NOW, ("example.com",)),
     WasIssued: WasIssued(ISSUANCE),
     Advised: Advised(NOW, OLD.name, ADVICE),
+    WasOrdered: WasOrdered(OrderMade(ISSUANCE.server, NOW)),
     TrialAsked: TrialAsked(TRIAL),
     TrialEnded: TrialEnded(NOW, TRIAL, because("it would")),
 }
@@ -147,6 +150,7 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
             Counted,
             WasIssued,
             Advised,
+            WasOrdered,
             TrialAsked,
             TrialEnded,
         )
@@ -240,6 +244,7 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
                 "Counted": Counted(now, ("example.com",)),
                 "WasIssued": WasIssued(replace(ISSUANCE, at=now)),
                 "Advised": Advised(now, OLD.name, ADVICE),
+                "WasOrdered": WasOrdered(OrderMade(ISSUANCE.server, now)),
                 "ServerCopied": ServerCopied(now, WEB, None),
                 "ServersWanting": ServersWanting(now, frozenset({"localhost"})),
                 "RestartAsked": RestartAsked(now, "web", frozenset({"localhost"})),

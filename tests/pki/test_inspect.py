@@ -23,6 +23,7 @@ from sslmd.pki.csr import make_csr
 from sslmd.pki.inspect import cert_facts, repairs, set_facts
 from sslmd.pki.keys import load_key
 from sslmd.pki.local_ca import Issued, SigningCa
+from sslmd.pki.pem import damage
 from tests.pki.oldca import old_intermediate
 from tests.stand.samples import (
     EC384,
@@ -387,3 +388,27 @@ def test_ten_thousand_sets_are_looked_through_in_seconds() -> None:
         set_facts(NAME, files, deep=False)
     # Far above what it takes (about 0.15 ms): this is to notice a factor, on any machine.
     assert (time.perf_counter() - start) / 200 < 0.003
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "error parsing asn1 value: ParseError { kind: ShortData { needed: 291 } }",
+            "it is cut off",
+        ),
+        (
+            "error parsing asn1 value: ParseError { kind: ShortData { needed: 9 }, location: "
+            '["Certificate::tbs_cert", "TbsCertificate::raw_extensions", 2, '
+            '"Extension::extn_value"] }',
+            "it is cut off, in tbs_cert / raw_extensions / extn_value",
+        ),
+        (
+            "ParseError { kind: UnexpectedTag { actual: Tag { value: 13, constructed: true, class: "
+            'Application } }, location: ["Certificate::tbs_cert", "TbsCertificate::serial"] }',
+            "another tag than expected, in tbs_cert / serial",
+        ),
+    ],
+)
+def test_damage_is_told_in_words_with_its_place(said: str, told: str) -> None:
+    assert damage(ValueError(said)) == told

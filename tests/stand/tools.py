@@ -22,6 +22,7 @@ from sslmd.core.state import CertState, ServerPhase
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Registry, Taken, entry_of
 from sslmd.dns.resolver import Resolver
+from sslmd.net.inside import Inside
 from sslmd.servers.local import Locality
 from sslmd.store import certs
 from sslmd.store.layout import Tree
@@ -29,6 +30,7 @@ from sslmd.workers import tools
 from sslmd.workers.dispatch import work
 from sslmd.workers.restart import restart
 from tests.reasons import because
+from tests.stand.asking import ASKER
 from tests.stand.hosts_decided import restarts
 
 R = TypeVar("R")
@@ -160,12 +162,13 @@ class Tools:
         telling: tools.Telling,
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
-        self.resolver, self.locality = Resolver(), Locality(threads.look_up)
-        self.means = tools.means_of(site, threads, telling, self.resolver)
+        self.resolver, self.locality = Resolver(ASKER), Locality(threads.look_up)
+        self.means = tools.means_of(site, threads, telling, self.resolver, net=Inside())
         self.ordering = tools.ordering_of(site, threads, standings, telling, self.means)
         self.publishing = tools.Publishing(site, threads, standings, telling, self.means)
         self.delivering = tools.Delivering(
-            site, threads, standings, telling, self.resolver, self.locality, self.means.runs
+            *(site, threads, standings, telling),
+            *(self.resolver, self.locality, self.means.runs, self.means.net),
         )
 
 

@@ -44,6 +44,10 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "{url} is no ACME directory[: it has more than {most} bytes]; correct ca_server (or "
         "ca_test_server)"
     ),
+    Failed.FOREIGN_DIRECTORY: (
+        "the ACME directory {url} leads to another host: {said}; correct ca_server (or "
+        "ca_test_server) to the address that the CA itself uses"
+    ),
     Failed.CA_ROOT_UNUSABLE: (
         "{file} cannot be used to trust the CA at {url}: {said}; correct ca_server_root (or "
         "ca_test_server_root)"
@@ -85,6 +89,10 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA does not know our account any more: set aside as {aside}; another is made"
     ),
     Failed.ACCOUNT_LOST_AGAIN: "the CA does not know the account that it has just made: {why}",
+    Failed.NO_ACCOUNT: "there is no account at {url} yet: the first order makes it",
+    Failed.KEY_NOT_CHANGED: (
+        "the CA at {url} has not taken the new key; the account goes on with the one that it had"
+    ),
     Failed.ACCOUNTS_LOST: (
         "the CA at {url} has lost {number} accounts within {within}: none is made for it now; ask "
         "the CA what became of them"

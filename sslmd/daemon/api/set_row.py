@@ -11,13 +11,7 @@ from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import SetFacts
 from sslmd.core.state import CertState, SetNote
 from sslmd.core.words.sentence import say
-
-
-def time(when: datetime | None) -> str | None:
-    """Return `when` as RFC 3339 in UTC."""
-    if when is None:
-        return None
-    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+from sslmd.daemon.api.beside import time
 
 
 def set_row(facts: SetFacts | None, note: SetNote | None) -> dict[str, Any] | None:

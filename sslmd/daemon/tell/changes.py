@@ -36,6 +36,7 @@ from sslmd.core.events import (
     TrialAsked,
     TrialEnded,
     WasIssued,
+    WasOrdered,
 )
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Ended, Reason, Said, said
@@ -263,7 +264,7 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story("order-trouble", Reason(Happened.COUNTED, names=event.failed), WARNING)
         case Advised():
             return _advised(event, before)
-        case WasIssued():
+        case WasIssued() | WasOrdered():
             return None  # told with what is done with it
         case TrialAsked():
             return Story("asked", Reason(Happened.TRIAL_ASKED, kind=event.ask.kind), NOTICE)
