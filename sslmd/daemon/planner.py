@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from sslmd.acme.signing import Signer
 from sslmd.config.groups import why_absent
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
@@ -78,6 +79,7 @@ class Planner:
         parallel: int,
         socket: str = "",
         net: Asker | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
         self.bus, self.registry, self.net = bus, Registry(), net
@@ -93,15 +95,13 @@ class Planner:
         )
         resolver, self.locality = Resolver(DnsAsker(net or Nobody())), Locality(threads.look_up)
         queue = self.queue = self.loop.queue
-        crowded = partial(queue.crowded, Pool.ACME)
-        self.means = means = means_of(site, threads, telling, resolver, crowded, queue.resting, net)
+        crowded, resting = partial(queue.crowded, Pool.ACME), queue.resting
+        self.means = means = means_of(site, threads, telling, resolver, crowded, resting, net)
         touch = partial(self.loop.touch, ChallengeZones.name)
-        self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch)
-        delivering = Delivering(
-            site, threads, standings, telling, resolver, self.locality, means.runs, means.net
-        )
-        publishing = Publishing(site, threads, standings, telling, means)
-        self.zones = Zones(publishing, self.registry, self.loop, self._tell)
+        self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch, signer)
+        common = site, threads, standings, telling
+        delivering = Delivering(*common, resolver, self.locality, means.runs, means.net)
+        self.zones = Zones(Publishing(*common, means), self.registry, self.loop, self._tell)
         self.hosts = Hosts(delivering, self.registry, self.loop)
         self.ari = RenewalInfo(means.net, site, threads, self.registry, self.loop)
         self.dh = DhGroups(site, threads, telling, self.loop, self._tell)

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.acme import certbot
-from sslmd.acme.accounts import account_uri
+from sslmd.acme.accounts import account_used
+from sslmd.acme.attempt import Attempt
 from sslmd.acme.certbot import server_of
-from sslmd.acme.certbot_run import Attempt
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.events import CertIssued, KeyMade
-from sslmd.core.jobs import Certify, MakeKey, Order
+from sslmd.core.jobs import Certify, MakeKey, Order, lane
 from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renew_track import can_finish
@@ -37,6 +37,7 @@ from sslmd.store import certs, files, sets
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY, Tree
 from sslmd.workers import tlsa_rr
 from sslmd.workers.acme import obtain
+from sslmd.workers.ari import id_of_set
 from sslmd.workers.tools import Ordering, Site, Standings, Threads, wanted_of
 
 
@@ -136,15 +137,20 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     if not isinstance(signer, AcmeCa):
         raise Permanent(f"{job.cert} is not to be from an ACME CA any more")
     asked = await threads.in_thread(_asked, job.cert, job.set, site)
+    place = site.tree.order(job.cert, job.set)
+    server = server_of(site.config.cas[signer.name], service.spec.subject.email)
+    account = await threads.in_thread(account_used, site.tree, server, place.home)
     attempt = Attempt(
         service=service,
-        server=server_of(site.config.cas[signer.name], service.spec.subject.email),
-        place=site.tree.order(job.cert, job.set),
+        server=server,
+        place=place,
         csr=asked.csr,
+        lane=lane(job),
+        replaces=await threads.in_thread(_replaced, job, ordering, account),
     )
     obtained = await obtain(attempt, ordering)
     issued = await threads.in_thread(in_order, asked.key, obtained.issued, site.now())
-    account = await threads.in_thread(account_uri, attempt.place.home, attempt.server.url)
+    account = await threads.in_thread(account_used, site.tree, server, place.home)
     names = names_mark(str(name) for name in service.spec.all_names())
     issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, site.now())
     telling.count_issued(job.cert, issuance)
@@ -161,6 +167,19 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     for wish in unmet:
         telling.tell("ca-remark", wish, job.cert)
     return event
+
+
+def _replaced(job: Order, ordering: Ordering, account: str) -> str:
+    """Return how the certificate in use is named in an order that replaces it (RFC 9773 §5).
+
+    "" unless the same account of the same CA ordered it: another is refused.
+    """
+    state, site = ordering.standings.state_of(job.cert), ordering.site
+    curr, note = state.curr, state.curr_note
+    if curr is None or curr.cert is None or note is None or not account:
+        return ""
+    same = note.account == account and note.ca == str(site.service(job.cert).spec.signer)
+    return id_of_set(site.tree, job.cert, curr.name) if same else ""
 
 
 @dataclass(frozen=True, slots=True)
