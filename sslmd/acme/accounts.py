@@ -22,6 +22,7 @@ from sslmd.acme.account_key import AccountKey
 from sslmd.acme.ca_problem import ca_error
 from sslmd.acme.certbot import AcmeServer, eab_key
 from sslmd.acme.signing import Binding, KnownKey, Signer
+from sslmd.config.model import Engines
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
@@ -78,6 +79,14 @@ class UsedAccount:
 def account_uri(home: str, url: str) -> str:
     """Return the URL of the account in a home (RFC 8555 §7.3), "" without one; blocks."""
     there = account_folders.newest(home, url)
+    return there.uri if there is not None else ""
+
+
+def account_used(tree: Tree, server: AcmeServer, own: str) -> str:
+    """Return the URL of a certificate's account, "" without one; `own`: its `cb/`. Blocks."""
+    if server.engine is Engines.CERTBOT:
+        return account_uri(own, server.url)
+    there = account_homes.used(tree, server, own)
     return there.uri if there is not None else ""
 
 
@@ -296,11 +305,12 @@ def _every(home: str, url: str) -> list[Folder]:
 def address_of(server: AcmeServer) -> CaAddress:
     """Return how the network process is told of a CA; blocks."""
     if server.root is None:
-        return CaAddress(server.url)
+        return CaAddress(server.url, most=server.requests)
     try:
-        return CaAddress(server.url, files.read_file(str(server.root)).decode("ascii"))
+        roots = files.read_file(str(server.root)).decode("ascii")
     except (FileNotFoundError, UnicodeDecodeError):
         raise Permanent(Reason(Failed.CA_ROOT_MISSING, ca=server.url)) from None
+    return CaAddress(server.url, roots, server.requests)
 
 
 def _binding(server: AcmeServer) -> Binding | None:

@@ -93,10 +93,8 @@ class Planner:
         )
         self.queue = self.loop.queue
         resolver, self.locality = Resolver(DnsAsker(net or Nobody())), Locality(threads.look_up)
-        crowded = partial(self.queue.crowded, Pool.ACME)
-        self.means = means = means_of(
-            site, threads, telling, resolver, crowded, self.queue.resting, net
-        )
+        crowded, resting = partial(self.queue.crowded, Pool.ACME), self.queue.resting
+        self.means = means = means_of(site, threads, telling, resolver, crowded, resting, net)
         touch = partial(self.loop.touch, ChallengeZones.name)
         self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch, signer)
         delivering = Delivering(

@@ -18,7 +18,7 @@ import threading
 import traceback
 
 from sslmd.net import acme_messages, dns_exchange, dns_messages, messages, sandbox
-from sslmd.net.acme import Engine
+from sslmd.net.acme import AcmeSteps
 from sslmd.net.link import A, Asker, Handlers, Operation, Q, link_on
 from sslmd.net.messages import PING, Alive, Limit
 
@@ -83,7 +83,7 @@ def handlers_of(daemon: Asker) -> Handlers:
     async def public_key(key: str) -> str:
         return (await daemon.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
 
-    return {**Engine(sign, public_key).handlers(), **dns_exchange.handlers()}
+    return {**AcmeSteps(sign, public_key).handlers(), **dns_exchange.handlers()}
 
 
 def _bug(err: BaseException) -> None:
