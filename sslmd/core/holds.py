@@ -48,20 +48,13 @@ def hold_of(err: RateLimited, server: str, account: str, mark: str, now: datetim
     if err.retry_at is None:
         return None
     until, said = err.retry_at, str(err)
-    if err.limit is None:
+    if not err.limit:
         until = min(until, now + LONGEST_OF_ALL)
         return Hold(server, until, said=said)
-    if err.limit is CaLimit.FAILED:
+    buckets = {CaLimit.ORDERS: account, CaLimit.NAMES: mark, CaLimit.DOMAIN: err.whose}
+    if err.limit == CaLimit.FAILED or (err.limit == CaLimit.DOMAIN and not err.whose):
         return None  # of one name: who has it knows
-    whose = {
-        CaLimit.ORDERS: account,
-        CaLimit.NAMES: mark,
-        CaLimit.DOMAIN: err.whose,
-        CaLimit.ACCOUNTS: "",
-    }[err.limit]
-    if err.limit is CaLimit.DOMAIN and not whose:
-        return None
-    return Hold(server, until, str(err.limit), whose, said)
+    return Hold(server, until, err.limit, buckets.get(CaLimit(err.limit), ""), said)
 
 
 class Holds:

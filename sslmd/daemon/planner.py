@@ -120,8 +120,7 @@ class Planner:
         self.registry.why_absent = lambda group, service: why_absent(site.config, group, service)
         # The configuration that was refused since the one in force was loaded.
         self.refused: Refusal | None = None
-        self._unsaved = 0
-        self._stopping = False
+        self._unsaved, self._stopping = 0, False
 
     # --- the story of a run ---
 
@@ -131,6 +130,7 @@ class Planner:
         self._take_in(read_all(self._read, which, helpers_for(len(which))))
         forget_outgoing(self.site.tree)
         self.hosts.load()
+        self.ordering.accounts.load()
 
     def start(self) -> None:
         """Make the first plan and begin to work."""
