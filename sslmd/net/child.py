@@ -17,10 +17,11 @@ import sys
 import threading
 import traceback
 
-from sslmd.net import acme_messages, messages, sandbox
+from sslmd.net import acme_messages, lookup, messages, probe_messages, sandbox, tls
 from sslmd.net.acme import Engine
 from sslmd.net.link import A, Asker, Handlers, Operation, Q, link_on
 from sslmd.net.messages import PING, Alive, Limit
+from sslmd.net.probe_messages import LOOK_UP, TLS_LOOK
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_NAME = 15
@@ -53,7 +54,10 @@ def main(argv: list[str]) -> None:
 
 def _load() -> None:
     """Make all that is made at first use: later there is no file to make it of."""
-    for operation in (*vars(messages).values(), *vars(acme_messages).values()):
+    of_all = [
+        one for room in (messages, acme_messages, probe_messages) for one in vars(room).values()
+    ]
+    for operation in of_all:
         if isinstance(operation, Operation):
             _ = operation.asked, operation.answered
 
@@ -81,7 +85,11 @@ def handlers_of(daemon: Asker) -> Handlers:
     async def public_key(key: str) -> str:
         return (await daemon.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
 
-    return {**Engine(sign, public_key).handlers()}
+    return {
+        TLS_LOOK: tls.look,
+        LOOK_UP: lookup.look_up,
+        **Engine(sign, public_key).handlers(),
+    }
 
 
 def _bug(err: BaseException) -> None:

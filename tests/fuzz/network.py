@@ -24,11 +24,11 @@ from sslmd.dns import answers
 from sslmd.dns.caa import Property, forbidden, names_account
 from sslmd.dns.received import Query, TooMuchError
 from sslmd.net.acme_read import ProblemError, directory_in, directory_of
+from sslmd.net.starttls import MOST_LINE, NoTlsError, Talk
 from sslmd.net.web import Reply
 from sslmd.processes import Output
 from sslmd.servers import http01_look
 from sslmd.servers.ssh import RemoteShell
-from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk
 from sslmd.wire.framing import FrameReader
 from sslmd.wire.messages import RpcRequest, WireError, encode, parse_message
 from sslmd.wire.params import Params
