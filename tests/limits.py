@@ -13,8 +13,17 @@ from pathlib import Path
 from sslmd.acme import certbot_log, certbot_run, directory, launch
 from sslmd.core import plain
 from sslmd.daemon import loop
-from sslmd.dns import ask, bounds, manners, received
-from sslmd.net import acme_ca, handshake, probe_messages, starttls, web
+from sslmd.dns import ask, bounds, manners
+from sslmd.net import (
+    acme_ca,
+    dns_exchange,
+    dns_messages,
+    dns_reading,
+    handshake,
+    probe_messages,
+    starttls,
+    web,
+)
 from sslmd.servers import http01, http01_look, ssh, ssh_line
 from sslmd.store import note_kinds
 
@@ -49,15 +58,15 @@ LIMITS = (
     Limit(
         "name servers",
         "an answer by UDP",
-        f"{ask.PAYLOAD} bytes; {ask.MOST_DAMAGED} that cannot be read",
+        f"{dns_messages.PAYLOAD} bytes; {dns_exchange.MOST_DAMAGED} that cannot be read",
         "passed over unread; the server counts as silent",
         f"{_DNS}::test_what_is_no_answer_is_dropped_before_it_is_parsed",
     ),
     Limit(
         "name servers",
         "an answer",
-        f"{received.MOST_RECORDS} records, {received.STEPS} steps of the parser; "
-        f"{received.STEPS_AT_ONCE} steps in the event loop, more in a thread",
+        f"{dns_messages.MOST_RECORDS} records, {dns_reading.STEPS} steps of the parser; "
+        f"{dns_reading.STEPS_AT_ONCE} steps in the event loop, more in a thread",
         "not used; the zone is told",
         f"{_DNS}::test_a_long_answer_to_everything_stalls_nothing_and_is_told",
     ),

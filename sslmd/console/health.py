@@ -10,7 +10,15 @@ from datetime import datetime
 
 from sslmd.console.answers import Cert, Fields
 from sslmd.core.plain import local
-from sslmd.core.trouble import BY_LIFE, STALE, CertTrouble, Limits, troubles, unseen_servers
+from sslmd.core.trouble import (
+    BY_LIFE,
+    NETWORK,
+    STALE,
+    CertTrouble,
+    Limits,
+    troubles,
+    unseen_servers,
+)
 from sslmd.core.words.health import Health, of_trouble, of_unseen
 from sslmd.core.words.pattern import tell
 
@@ -86,6 +94,12 @@ def dh_problems(result: Json | Fields) -> list[str]:
     """Return what failed when Diffie-Hellman groups were last looked at."""
     errors = (one.text("error") for one in Fields(result).subs("dh"))
     return [tell(Health.DH, error=error) for error in errors if error]
+
+
+def net_problems(result: Json | Fields, *, every: bool = False) -> list[str]:
+    """Return what is wrong with the network process; `every`: what could be safer as well."""
+    found = Fields(result).subs("net")
+    return [one.text("text") for one in found if every or one.text("text_code") in NETWORK]
 
 
 def refusal(result: Json | Fields, now: datetime) -> tuple[str, list[str]]:

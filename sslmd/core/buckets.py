@@ -13,7 +13,7 @@ it `replaces` (RFC 9773 §5), within the CA's window, of all of them.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -128,7 +128,8 @@ def _level(full: datetime | None, rate: Rate, now: datetime) -> datetime:
 
 # --- how long much takes ---------------------------------------------------------------------
 
-Key = tuple[CaLimit, Hashable]  # a limit, and whose bucket it is
+# A limit, and whose bucket it is: of a directory, and what it counts for there.
+Key = tuple[CaLimit, tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)

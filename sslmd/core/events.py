@@ -10,7 +10,16 @@ from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
 from sslmd.core.reason import Reason, Why
 from sslmd.core.spec import SetFacts
-from sslmd.core.state import Ask, Delivered, Issuance, Server, SetNote, Track, TrialAsk
+from sslmd.core.state import (
+    Ask,
+    Delivered,
+    Issuance,
+    OrderMade,
+    Server,
+    SetNote,
+    Track,
+    TrialAsk,
+)
 
 NO_RECORDS = Reason(Why.NO_RECORDS_WANTED)
 
@@ -204,6 +213,13 @@ class WasIssued:
 
 
 @dataclass(frozen=True, slots=True)
+class WasOrdered:
+    """An order is about to be made at a CA that counts it."""
+
+    order: OrderMade
+
+
+@dataclass(frozen=True, slots=True)
 class TrialAsked:
     """An admin's request for a trial was accepted."""
 
@@ -246,6 +262,7 @@ Event = (
     | AttemptFailed
     | Counted
     | WasIssued
+    | WasOrdered
     | TrialAsked
     | TrialEnded
 )

@@ -94,6 +94,7 @@ class Failed(Code):
     NS_NOISE = "ns-noise"
     NS_CLOSED = "ns-closed"
     NS_NOT_ASKED = "ns-not-asked"
+    NS_UNASKED = "ns-unasked"
     NS_OUT_OF_REACH = "ns-out-of-reach"
     NS_NONSENSE = "ns-nonsense"
     NS_TOO_MANY = "ns-too-many"
@@ -197,6 +198,7 @@ class Failed(Code):
     NET_NONSENSE = "net-nonsense"
     NET_NOBODY = "net-nobody"
     NET_STAYS_ROOT = "net-stays-root"
+    NET_ROOT_OPEN = "net-root-open"
     NET_OPEN = "net-open"
     # why a CA cannot be reached
     NOT_TRUSTED = "not-trusted"

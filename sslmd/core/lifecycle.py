@@ -39,6 +39,7 @@ from sslmd.core.events import (
     TrialAsked,
     TrialEnded,
     WasIssued,
+    WasOrdered,
 )
 from sslmd.core.host.server import asked, wanted, with_copied, with_told
 from sslmd.core.names import SetName
@@ -46,6 +47,7 @@ from sslmd.core.spec import SetFacts
 from sslmd.core.state import (
     COUNTED,
     ISSUED_COUNTED,
+    MOST_ORDERED,
     Ask,
     CertState,
     Delivered,
@@ -99,6 +101,7 @@ _BESIDE = (
     AttemptFailed,
     Counted,
     WasIssued,
+    WasOrdered,
     TrialAsked,
     TrialEnded,
 )
@@ -322,6 +325,10 @@ def _apply(state: CertState, event: Event) -> CertState:
                 return state  # what a killed daemon fetches again is one issuance, not two
             kept = (one for one in state.issued if abs(new.at - one.at) < ISSUED_COUNTED)
             return replace(state, issued=(*kept, new))
+        case WasOrdered():
+            made = event.order
+            kept_orders = [o for o in state.ordered if abs(made.at - o.at) < ISSUED_COUNTED]
+            return replace(state, ordered=(*kept_orders, made)[-MOST_ORDERED:])
         case TrialAsked():
             return replace(state, trial=event.ask)
         case TrialEnded():

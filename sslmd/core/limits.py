@@ -112,6 +112,11 @@ class Issuances:
                 found[one.server, one.names].setdefault(one.serial, one.at)
         self._found = found
 
+    def all(self) -> Iterator[tuple[str, str, list[datetime]]]:
+        """Yield the directory, the set of names (`names_mark`), and when it was issued."""
+        for (server, mark), found in self._found.items():
+            yield server, mark, list(found.values())
+
     def spent(self, wanted: Wanted) -> Spent | None:
         """Return what is used of the limit for a certificate's names, None if no ACME CA signs."""
         server = self._server(wanted)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 # For type checkers alone: `typing` is slow to import, and this is part of every `sslmctl`.
 TYPE_CHECKING = False
@@ -74,7 +75,7 @@ def plain(text: str, most: int = MOST) -> str:
         return text
     if len(text) > 4 * most:  # white space shrinks; but a whole megabyte is not looked at
         text = f"{text[: 3 * most]}…{text[-most:]}"
-    line = "".join(one if is_plain(one) else _escaped(one) for one in " ".join(text.split()))
+    line = "".join(map(_escaped, " ".join(text.split())))
     if len(line) <= most:
         return line
     end = most // 4
@@ -98,8 +99,9 @@ def plain_values(value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=4096)  # texts are long, and have few characters that differ
 def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
+    return char if is_plain(char) else char.encode("unicode_escape").decode("ascii")
 
 
 def here(when: datetime) -> datetime:

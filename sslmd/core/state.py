@@ -25,6 +25,9 @@ COUNTED = timedelta(hours=1)
 # How long a CA counts a certificate against its exact set of names (Let's Encrypt: a week).
 ISSUED_COUNTED = timedelta(days=7)
 
+# Orders of one certificate that are noted: whatever fails so often has long waits.
+MOST_ORDERED = 50
+
 
 class Phase(StrEnum):
     """Where a certificate stands. The first, fifth and sixth rest on `curr` alone."""
@@ -69,7 +72,8 @@ class Ask:
     `force` sets the reasons and waits aside. `replaces` is the `next` that was on deck when a
     forced renewal was asked for: only that one is replaced, also after a crash. `back`: the older
     set that is to be rolled, in place of what is on deck. `new_key`: a CA is to get another key.
-    `min_roll`: for this roll, in place of `min_roll_mins` of the configuration.
+    `min_roll`: for this roll, in place of `min_roll_mins` of the configuration. `revoked`: the
+    certificate in use is, so this goes before others and no window is waited for.
     """
 
     what: Request
@@ -80,6 +84,7 @@ class Ask:
     back: SetName | None = None
     new_key: bool = False
     min_roll: timedelta | None = None
+    revoked: bool = False
 
 
 class TrialKind(StrEnum):
@@ -226,12 +231,22 @@ class FailedValidation:
 class Issuance:
     """A certificate that an ACME CA issued; it counts whatever became of it.
 
-    `server` is the CA's directory, `names` stands for the exact set of names (`names_mark`).
+    `server` is the CA's directory, `names` stands for the exact set of names (`names_mark`);
+    `free`: it does not count against the limit of a registered domain.
     """
 
     serial: str
     server: str
     names: str
+    at: datetime
+    free: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OrderMade:
+    """An order that the CA with the directory `server` counts; noted before it is made."""
+
+    server: str
     at: datetime
 
 
@@ -242,7 +257,8 @@ class CertState:
     `advertised`, `deployed`, `settled` name the set that last got there. `retired`: the sets before
     `curr` that some server may still use. `sighting`: what was seen in DNS of `next`. `adopted`:
     there were sets but no state.toml, as in a tree of ssl-mgr's, and production was not looked at
-    yet. `whole`: it is to be delivered whatever is there. `failed`, `issued`: see `core.limits`.
+    yet. `whole`: it is to be delivered whatever is there. `failed`, `issued`: see `core.limits`;
+    `ordered`: see `core.buckets`.
     `trial_after`: the CA's test server wants no other trial before. `off_deck`: a set that may be
     on deck only because an admin wanted it back, and does no more. Of a CA only: `former`, the
     identities of all its sets, and `remains`, what is there of one that lost its `curr`.
@@ -268,6 +284,7 @@ class CertState:
     delivery_trouble: Trouble | None = None
     failed: tuple[FailedValidation, ...] = ()
     issued: tuple[Issuance, ...] = ()
+    ordered: tuple[OrderMade, ...] = ()
     trial: TrialAsk | None = None
     trial_after: datetime | None = None
     adopted: bool = False

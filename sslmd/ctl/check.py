@@ -15,6 +15,7 @@ from sslmd.console.args import CERTS, Commands, arg, ask_certs, bounded, command
 from sslmd.console.health import (
     dh_problems,
     host_problems,
+    net_problems,
     problems,
     refusal_line,
     remarks,
@@ -47,9 +48,9 @@ def add(commands: Commands) -> None:
         "Without -w and -c it warns when a sixth of a certificate's life is left, and a tenth is "
         "critical. Failures and overdue renewals are warnings, and so are certificates that no "
         "server uses, servers that nobody has seen using theirs for a day, TLSA records that "
-        "cannot be published, foreign keys in production, and Diffie-Hellman groups that cannot be "
-        "made. What could not be looked at is "
-        "named, whatever the status.",
+        "cannot be published, foreign keys in production, Diffie-Hellman groups that cannot be "
+        "made, and a network process that does not run or can read keys. What "
+        "could not be looked at is named, whatever the status.",
         CERTS,
         arg("-w", "--warning", type=_DAYS, metavar="DAYS", help="warn when fewer days are left"),
         arg(
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     others = zone_problems(result, certs)
     if not args.certs:
         others += host_problems(result) + dh_problems(result)
+    others += net_problems(result)
     wrong += [(Severity.WARNING, "", text) for text in others]
     wrong.sort(key=lambda problem: -problem[0])
     level = wrong[0][0] if wrong else Severity.OK

@@ -41,6 +41,7 @@ from sslmd.core.view import Decision
 from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.pacing import Pacing
 from sslmd.daemon.registry import Broken, Decided, Progressed, Registry, SetsRead
 from sslmd.daemon.tell.changes import WAITS_FOR_PLACE
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
@@ -84,6 +85,7 @@ class Certs:
         self._zones = zones
         self._held = held
         self._decided_at: dict[CertId, datetime] = {}
+        self.pacing = Pacing(self._site, registry, lambda cert: loop.touch(self.name, cert))
         self.failures = 0
 
     # --- what comes next ---
@@ -95,27 +97,36 @@ class Certs:
             return Due()
         decision = self._decide(cert)
         entry, queue = self._registry[cert], self._loop.queue
-        if entry.progress and not queue.busy(f"cert {cert}") and not queue.busy(f"trial {cert}"):
-            self._registry.put(cert, Progressed(""))
         jobs: list[Job] = []
+        progress, trial_at = "", None
         if decision.job is not None and not self._waits_for_zone(decision.job):
             jobs.append(decision.job)
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
-            jobs.append(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
+            if (limited := self.pacing.trial(cert, self._site.now())) is None:
+                jobs.append(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
+            else:
+                trial_at = limited.until
+                progress = f"a {kind} {say(limited.reason(str(entry.wanted.spec.signer)))}"
+        idle = not queue.busy(f"cert {cert}") and not queue.busy(f"trial {cert}")
+        if idle and entry.progress != progress:
+            self._registry.put(cert, Progressed(progress))
         if decision.job is not None:
-            return Due(tuple(jobs))  # after it, anew
+            wakes = None if trial_at is None else (("trial", trial_at),)
+            return Due(tuple(jobs), wakes)  # after it, anew
         # Renew, roll and look again: those that lie ahead, each moment once.
         now, own = self._site.now(), (decision.renew_at, decision.roll_at)
         renew, roll = (when if when and when > now else None for when in own)
         look = decision.wake_at if decision.wake_at not in (renew, roll) else None
-        return Due(tuple(jobs), (("renew", renew), ("roll", roll), ("look", look)))
+        times = (("renew", renew), ("roll", roll), ("look", look), ("trial", trial_at))
+        return Due(tuple(jobs), times)
 
     def _decide(self, cert: CertId) -> Decision:
         try:
             for _ in range(MAX_EVENTS):
                 now = self._decided_at[cert] = self._site.now()
                 decision = decide(self._registry.view(cert), now)
+                decision = self.pacing.decide(cert, decision, now)
                 if decision.advertised is not None:
                     self._registry.put(cert, decision.advertised)
                     decision = replace(decision, advertised=None)
@@ -169,12 +180,16 @@ class Certs:
             return
         try:
             if isinstance(job, Trial):
-                await self._try_out(job)
+                if self.pacing.trial(cert, self._site.now()) is None:
+                    self.pacing.begin(cert, trial=True)
+                    await self._try_out(job)
                 return
             # What was queued for long is decided on again: its reason may have gone.
             if not self._loop.settle(self.name, cert):
                 return  # something about it is being written down, and is decided on after that
-            if self._site.now() - self._decided_at.get(cert, _NEVER) > FRESH:
+            # And whoever goes before it may have come meanwhile.
+            waited = self._site.now() - self._decided_at.get(cert, _NEVER) > FRESH
+            if waited or isinstance(job, Order):
                 self._decide(cert)
             fresh = self._registry[cert].decision.job
             # One of another pool is queued for a place there when this one is done.
@@ -185,8 +200,12 @@ class Certs:
                 async with self._zones.turn(cert):
                     await self._work(fresh)
             else:
+                if isinstance(fresh, Order):
+                    self.pacing.begin(cert)
                 await self._work(fresh)
         finally:
+            if isinstance(job, Order | Trial):
+                self.pacing.end(cert, trial=isinstance(job, Trial))
             if cert in self._registry and self._registry[cert].progress:
                 self._registry.put(cert, Progressed(""))
 

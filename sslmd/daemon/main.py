@@ -32,7 +32,7 @@ from sslmd import __version__
 from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Permanent, SslmError
-from sslmd.core.events import Counted, WasIssued
+from sslmd.core.events import Counted
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain
 from sslmd.daemon.api.methods import Methods
@@ -219,7 +219,8 @@ class Daemon:
                 self._bug,
                 lambda cert, text: planner.progress(cert, text),
                 lambda cert, names: planner.count(cert, Counted(_now(), names)),
-                lambda cert, issuance: planner.count(cert, WasIssued(issuance)),
+                lambda cert, issuance: planner.certs.pacing.issued(cert, issuance),
+                lambda cert, server: planner.certs.pacing.ordered(cert, server),
             ),
             self._bus,
             arguments.jobs,

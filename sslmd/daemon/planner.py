@@ -14,7 +14,7 @@ from functools import partial
 from sslmd.config.groups import why_absent
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
-from sslmd.core.events import Counted, Event, WasIssued
+from sslmd.core.events import Counted, Event
 from sslmd.core.jobs import Pool, pool
 from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import CertId
@@ -42,8 +42,9 @@ from sslmd.daemon.registry import (
 from sslmd.daemon.tell.changes import BESIDE, Changes
 from sslmd.daemon.tell.journal import WARNING, Bus, Record
 from sslmd.daemon.zones import Zones
+from sslmd.dns.ask import DnsAsker
 from sslmd.dns.resolver import Resolver
-from sslmd.net.link import Asker
+from sslmd.net.link import Asker, Nobody
 from sslmd.servers import as_found
 from sslmd.servers.local import Locality
 from sslmd.store import certs
@@ -78,7 +79,7 @@ class Planner:
         net: Asker | None = None,
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
-        self.bus, self.registry = bus, Registry()
+        self.bus, self.registry, self.net = bus, Registry(), net
         self.ledger = Ledger(site, self._page_of, self._save_failed, self._saved_again)
         self.loop = Loop(
             site.now,
@@ -88,16 +89,15 @@ class Planner:
             telling.bug,
             self.ledger.write,
         )
-        self.queue = self.loop.queue
-        resolver, self.locality = Resolver(), Locality(threads.look_up)
+        self.queue = queue = self.loop.queue
+        net = net or Nobody()
+        resolver, self.locality = Resolver(DnsAsker(net)), Locality(net)
         crowded = partial(self.queue.crowded, Pool.ACME)
-        self.means = means = means_of(
-            site, threads, telling, resolver, crowded, self.queue.resting, net
-        )
+        self.means = means = means_of(site, threads, telling, resolver, crowded, queue.resting, net)
         touch = partial(self.loop.touch, ChallengeZones.name)
         self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch)
         delivering = Delivering(
-            site, threads, standings, telling, resolver, self.locality, means.runs, means.net
+            site, threads, standings, telling, resolver, self.locality, means.runs, net
         )
         publishing = Publishing(site, threads, standings, telling, means)
         self.zones = Zones(publishing, self.registry, self.loop, self._tell)
@@ -368,8 +368,8 @@ class Planner:
         if entry is not None and entry.progress != text:
             self.registry.put(cert, Progressed(text))
 
-    def count(self, cert: CertId, event: Counted | WasIssued) -> None:
-        """Take in that a CA may have failed to validate names, or issued a certificate."""
+    def count(self, cert: CertId, event: Counted) -> None:
+        """Take in that a CA may have failed to validate names."""
         if cert in self.registry:
             self.registry.put(cert, event)
 

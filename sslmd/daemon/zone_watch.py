@@ -144,7 +144,8 @@ class ZoneWatch:
             return None  # nor has a resolver to show any
         zone = self._zones[of]
         needed = zone.share(cert).needed
-        await ask_resolver(of, needed, self._site, signed=zone.noted.signed)
+        asker = self._publishing.means.resolver.asker
+        await ask_resolver(asker, of, needed, self._site, signed=zone.noted.signed)
         return None
 
     def _is_behind(self, name: ZoneName) -> bool:

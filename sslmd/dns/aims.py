@@ -18,7 +18,7 @@ from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.core.reason import Reason, Said
 from sslmd.core.records import zone_of
-from sslmd.dns.answers import LONGEST_CHAIN
+from sslmd.dns.answers import LONGEST_CHAIN, targets_in
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import authoritative
 from sslmd.dns.owner_view import Alias, Made, Node
@@ -154,13 +154,13 @@ class Aims:
 
     async def _make_look(self, zone: ZoneName) -> OwnerLook:
         if zone in self._ours:
-            return OwnerLook(zone, await self._servers(zone))
+            return OwnerLook(self._resolver.asker, zone, await self._servers(zone))
         if self._others is not None:
             servers = await self._others(zone)
         else:
             below = any(zone.text.endswith(f".{one}") for one in self._ours)
             servers = await authoritative(zone, None, self._resolver, foreign=not below)
-        return OwnerLook(zone, servers, foreign=True)
+        return OwnerLook(self._resolver.asker, zone, servers, foreign=True)
 
     async def _alias_in(
         self, zone: ZoneName, at: DomainName, unknown: Alias | None = None
@@ -179,9 +179,9 @@ class Aims:
         One that a wildcard made is one as well: nothing of ours ever stands beside it.
         """
         said = None
-        if found := await self._resolver.lookup(at.text, "CNAME"):
+        if targets := targets_in(await self._resolver.lookup(at.text, "CNAME")):
             try:
-                said = Alias(DomainName.parse(found[0].target.to_text()), Made.HERE, at)
+                said = Alias(DomainName.parse(targets[0]), Made.HERE, at)
             except BadName as err:
                 raise Permanent(Reason(Failed.CNAME_NO_HOST, owner=at, said=Said(err))) from None
         zone = await self._resolver.zone_of(at.text)

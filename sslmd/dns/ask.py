@@ -1,29 +1,18 @@
-"""Asking one name server one question.
+"""Asking one name server one question: when, how often, and by which way.
 
-By UDP, again by TCP when the answer does not fit (RFC 7766) or does not come. How many questions a
-server gets, and how fast, is in `manners`. Each question has a socket of its own, connected to the
-server: the kernel drops what others send, the port is not to be guessed, and a port where nobody
-listens is noticed at once. What comes back and is no answer to the question (another id, another
-name, noise, or longer than we said that we take) is passed over before it is parsed, for it may be
-forged (RFC 5452 §9). `received` reads the rest.
+The network process asks and reads what comes back (`net.dns_exchange`); here is what a question
+goes through before it is sent, and what follows from its answer. How many questions a server gets,
+and how fast, is in `manners`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
+import ipaddress
 import os
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-import dns.exception
-import dns.flags
-import dns.inet
-import dns.message
-import dns.name
-import dns.query
 import dns.rcode
 
 from sslmd.core.errors import Transient
@@ -32,24 +21,27 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.reason import Reason, Said
 from sslmd.core.words.sentence import say
 from sslmd.dns.manners import Manners, SharedQuestion, domain_of, manners_at
-from sslmd.dns.received import Query, TooMuchError, is_cut_short
+from sslmd.net.dns_messages import (
+    EXCHANGE,
+    LOOK_UP,
+    MOST_RECORDS,
+    PAYLOAD,
+    SEND_UPDATE,
+    AskedBy,
+    DnsAnswer,
+    DnsQuestion,
+    DnsUpdate,
+    Host,
+    NoAnswer,
+    Unheard,
+    UpdateAnswer,
+)
+from sslmd.net.link import Asker, NetGone
 
 PORT = 53
 
-# Bytes of an answer by UDP that no path breaks into fragments (DNS flag day 2020).
-PAYLOAD = 1232
-
-# Seconds for an answer, and after how many the question is sent once more: datagrams get lost.
+# Seconds for an answer.
 TIMEOUT = 3.0
-RESEND = 1.0
-
-# Datagrams that answer the question and cannot be read, after which no good one is waited for.
-MOST_DAMAGED = 8
-
-_NO_WAY = frozenset(
-    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
-)
-
 
 # What servers without EDNS answer to a question with it: old ones, and some load balancers.
 _WITHOUT_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
@@ -105,84 +97,107 @@ class OutOfReach(Unanswered):
     """This machine has no route to that address: it has no IPv6, say."""
 
 
-class _Conversation(asyncio.DatagramProtocol):
-    """Waits for the answer to one query; None is an answer that was cut short.
+class Unasked(Unanswered):
+    """The network process ended: nothing is known of the server."""
 
-    One that takes long to read is left as it came.
-    """
 
-    def __init__(self, query: Query) -> None:
-        self._query = query
-        self.answer: asyncio.Future[dns.message.Message | bytes | None] = (
-            asyncio.get_running_loop().create_future()
+_KINDS = {
+    Unheard.SILENT: Silent,
+    Unheard.MUTE: Mute,
+    Unheard.EXCESSIVE: Excessive,
+    Unheard.OUT_OF_REACH: OutOfReach,
+}
+
+
+def unanswered(server: NameServer, said: NoAnswer, seconds: float) -> Unanswered:
+    """Return the error for a question that got no answer within `seconds`."""
+    tcp, why = said.tcp or None, said.why
+    system = Said(os.strerror(said.errno) if said.errno > 0 else str(said.errno))
+    match why:
+        case Failed.NS_SILENT | Failed.NS_NOISE:
+            reason = Reason(why, seconds=seconds, tcp=tcp)
+        case Failed.NS_NOT_ASKED:
+            reason = Reason(why, said=system, tcp=tcp)
+        case Failed.NS_OUT_OF_REACH:
+            family = "IPv6" if ":" in server.address else "IPv4"
+            reason = Reason(why, family=family, said=system)
+        case Failed.NS_NONSENSE:
+            reason = Reason(why, tcp=tcp)
+        case Failed.NS_TOO_MANY:
+            reason = Reason(why, records=said.records, most=MOST_RECORDS)
+        case _:
+            reason = Reason(why)
+    return _KINDS[said.kind](server, reason)
+
+
+class DnsAsker:
+    """Asks name servers, by the network process."""
+
+    def __init__(self, net: Asker) -> None:
+        self._net = net
+
+    async def ask(
+        self,
+        server: NameServer,
+        qname: DomainName | ZoneName | str,
+        rdtype: str,
+        *,
+        recursive: bool = False,
+        dnssec: bool = False,
+        checking_disabled: bool = False,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109
+    ) -> DnsAnswer:
+        """Return the server's answer, whatever its rcode.
+
+        `recursive`: have it ask others (RD). `dnssec`: with signatures (DO, RFC 4035 §3.2.1).
+        `checking_disabled`: a resolver shall not validate (CD, §3.2.2). `timeout`: seconds, by UDP,
+        and once more by TCP if it has to be; waiting for a place (`manners`) is not in it. Who asks
+        the same before it was sent gets the same answer. Raises `Silent`, `OutOfReach`, `Unasked`.
+        """
+        if not _is_address(server.address):
+            raise Silent(server, Reason(Failed.NS_NO_ADDRESS))
+        question = DnsQuestion(
+            server.address,
+            server.port,
+            str(qname),
+            rdtype,
+            timeout,
+            recursive=recursive,
+            checking_disabled=checking_disabled,
+            dnssec=dnssec,
         )
-        # An error that comes when nobody waits any more is nobody's concern.
-        self.answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self.noise = False
-        self._damaged = 0
+        manners = manners_at(server.address, server.port, recursive=recursive)
+        same = manners.unsent.get(question)
+        if same is None:
+            asking = _Asking(self._net, server, manners, question)
+            answer = asking.answer(lambda: manners.unsent.pop(question, None))
+            same = manners.unsent[question] = SharedQuestion(asyncio.ensure_future(answer))
+        return await same.wait()
 
-    def datagram_received(self, data: bytes, _: object) -> None:
-        if self.answer.done():
-            return
-        if len(data) > PAYLOAD or not self._query.is_answered_by(data):
-            self.noise = True
-        elif is_cut_short(data):
-            self.answer.set_result(None)
-        else:
-            try:
-                answer = self._query.read_at_once(data)
-                self.answer.set_result(data if answer is None else answer)
-            except dns.exception.DNSException as err:
-                self.noise = True
-                self._damaged += 1
-                if self._damaged == MOST_DAMAGED:
-                    self.answer.set_exception(err)
+    async def by_tcp(self, server: NameServer, qname: ZoneName, rdtype: str) -> DnsAnswer:
+        """Return the answer by TCP, asked at once; raises `Silent` or `Unasked`."""
+        question = DnsQuestion(
+            server.address, server.port, str(qname), rdtype, TIMEOUT, way=AskedBy.TCP
+        )
+        return await _exchange(self._net, server, question)
 
-    def error_received(self, exc: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(exc)
+    async def send_update(self, server: NameServer, message: bytes, seconds: float) -> UpdateAnswer:
+        """Send an update, and return what the primary answers; raises `Silent` or `Unasked`."""
+        asked = DnsUpdate(server.address, server.port, message, seconds)
+        try:
+            answer = await self._net.call(SEND_UPDATE, asked)
+        except NetGone as err:
+            raise Unasked(server, Reason(Failed.NS_UNASKED, why=err.reason)) from None
+        if isinstance(answer, NoAnswer):
+            raise unanswered(server, answer, seconds)
+        return answer
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None:
-            self.error_received(exc)
-
-
-async def ask(
-    server: NameServer,
-    qname: DomainName | ZoneName | str,
-    rdtype: str,
-    *,
-    recursive: bool = False,
-    dnssec: bool = False,
-    checking_disabled: bool = False,
-    timeout: float = TIMEOUT,  # noqa: ASYNC109
-) -> dns.message.Message:
-    """Return the server's answer, whatever its rcode.
-
-    `recursive`: have it ask others (RD). `dnssec`: with signatures (DO, RFC 4035 §3.2.1).
-    `checking_disabled`: a resolver shall not validate (CD, §3.2.2). `timeout`: seconds, by UDP,
-    and once more by TCP if it has to be; waiting for a place (`manners`) is not in it. Who asks the
-    same before it was sent gets the same answer. Raises `Silent` or `OutOfReach`.
-    """
-    if not dns.inet.is_address(server.address):
-        raise Silent(server, Reason(Failed.NS_NO_ADDRESS))
-    name = dns.name.from_text(str(qname))
-    flags = dns.flags.Flag(0)
-    if recursive:
-        flags |= dns.flags.RD
-    if checking_disabled:
-        flags |= dns.flags.CD
-    query = dns.message.make_query(
-        name, rdtype, use_edns=0, payload=PAYLOAD, want_dnssec=dnssec, flags=flags
-    )
-    manners = manners_at(server.address, server.port, recursive=recursive)
-    key = (name, rdtype, flags, dnssec, timeout)
-    same = manners.unsent.get(key)
-    if same is None:
-        asking = _Asking(server, manners, timeout)
-        answer = asking.answer(query, lambda: manners.unsent.pop(key, None))
-        same = manners.unsent[key] = SharedQuestion(asyncio.ensure_future(answer))
-    return await same.wait()
+    async def look_up(self, host: str) -> tuple[str, ...]:
+        """Return the addresses that the system tells of a host, none if it tells none."""
+        try:
+            return (await self._net.call(LOOK_UP, Host(host))).addresses
+        except NetGone:
+            return ()
 
 
 def heard_by_udp(server: NameServer) -> bool:
@@ -190,66 +205,40 @@ def heard_by_udp(server: NameServer) -> bool:
     return manners_at(server.address, server.port).by_udp
 
 
-async def by_tcp(
-    server: NameServer,
-    query: Query,
-    timeout: float = TIMEOUT,  # noqa: ASYNC109
-) -> dns.message.Message:
-    """Return the answer to any message: the first that a server sends by TCP within `timeout` s.
-
-    Raises `Silent`, and what dnspython raises for an answer that makes no sense (`DNSException`).
-    """
-    writer: asyncio.StreamWriter | None = None
+async def _exchange(net: Asker, server: NameServer, question: DnsQuestion) -> DnsAnswer:
     try:
-        async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_connection(server.address, server.port)
-            writer.write(struct.pack("!H", len(query.wire)) + query.wire)
-            (length,) = struct.unpack("!H", await reader.readexactly(2))
-            data = await reader.readexactly(length)
-    except TimeoutError:
-        raise Silent(server, Reason(Failed.NS_SILENT, seconds=timeout, tcp=True)) from None
-    except EOFError:
-        raise Silent(server, Reason(Failed.NS_CLOSED)) from None
-    except OSError as err:
-        why = Reason(Failed.NS_NOT_ASKED, said=_said(err), tcp=True)
-        raise Silent(server, why) from None
-    finally:
-        if writer is not None:
-            writer.transport.abort()  # whatever else it sends
-    if not query.is_answered_by(data):
-        raise dns.query.BadResponse
-    return await _read(server, query, data)
+        answer = await net.call(EXCHANGE, question)
+    except NetGone as err:
+        raise Unasked(server, Reason(Failed.NS_UNASKED, why=err.reason)) from None
+    if question.way is AskedBy.UDP and answer.by_udp:
+        manners_at(server.address, server.port, recursive=question.recursive).by_udp = True
+    if isinstance(answer, NoAnswer):
+        raise unanswered(server, answer, question.seconds)
+    return answer
 
 
-async def _read(server: NameServer, query: Query, data: bytes) -> dns.message.Message:
-    """Return an answer that came as `data`; raises `Excessive`, and `DNSException` for nonsense."""
-    try:
-        return await query.read(data)
-    except TooMuchError as err:
-        raise Excessive(server, err.why) from None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asking:
-    """One question at a server, by all ways; `seconds` for each of them."""
+    """One question at a server, by all ways."""
 
+    net: Asker
     server: NameServer
     manners: Manners
-    seconds: float
+    question: DnsQuestion
 
-    async def answer(
-        self, query: dns.message.Message, sent: Callable[[], object]
-    ) -> dns.message.Message:
+    async def answer(self, sent: Callable[[], object]) -> DnsAnswer:
         """Ask when it is the question's turn; again if it got lost at a server that lives."""
         manners = self.manners
-        about = domain_of(query.question[0].name)
+        about = domain_of(self.question.name)
         for attempt in range(1, manners.attempts + 1):
             try:
                 async with manners.place(about):
                     sent()
                     began = asyncio.get_running_loop().time()
                     try:
-                        answer = await self._understood(query)
+                        answer = await self._understood()
+                    except Unasked:
+                        raise  # which says nothing against the server
                     except Mute as err:
                         alive = manners.silent_since(began)
                         if not alive:
@@ -261,7 +250,7 @@ class _Asking:
                         manners.useless(err, about)
                         raise
                     else:
-                        manners.answered(began)
+                        manners.answered(answer.seconds)
                         why = manners.of_no_use(answer)
                         again = Reason(Failed.NS_AGAIN, why=why) if why else None
                         manners.useless(Silent(self.server, again) if again else None, about)
@@ -270,117 +259,38 @@ class _Asking:
                 sent()
         raise AssertionError
 
-    async def _understood(self, query: dns.message.Message) -> dns.message.Message:
+    async def _understood(self) -> DnsAnswer:
         """Ask, and once more without EDNS where the server does not know it (RFC 6891 §6.2.2, §7).
 
         Both in the same place: that the server does not know EDNS says nothing against it, and the
         second question does not wait behind all others.
         """
-        answer = await self._once(Query(query))
-        if answer.rcode() not in _WITHOUT_EDNS:
+        answer = await self._once(self.question)
+        if answer.rcode not in _WITHOUT_EDNS:
             return answer
         await self.manners.turn()
-        # A message of its own: who forged an answer to the first does not know the id of this one.
-        asked = query.question[0]
-        plain = dns.message.make_query(asked.name, asked.rdtype, use_edns=False, flags=query.flags)
-        return await self._once(Query(plain))
+        return await self._once(replace(self.question, edns=False, dnssec=False))
 
-    async def _once(self, query: Query) -> dns.message.Message:
+    async def _once(self, question: DnsQuestion) -> DnsAnswer:
         """Ask by UDP; by TCP first where the server limits what it sends by UDP."""
-        if self.manners.prefers_tcp:
+        manners = self.manners
+        if manners.prefers_tcp:
             try:
-                return await self._by_tcp(query)
-            except Excessive:
+                return await _exchange(self.net, self.server, replace(question, way=AskedBy.TCP))
+            except (Excessive, Unasked):
                 raise
             except Silent:
-                self.manners.not_by_tcp()
-        answer = await self._by_udp(query)
-        if answer is not None:
-            return answer
-        self.manners.by_udp = True
-        try:
-            answer = await self._by_tcp(query)
-        except Excessive:
-            raise
-        except Silent as err:
-            # Cut short because there were too many? By UDP it comes when there are fewer.
-            raise Mute(self.server, err.why) from None
-        if len(answer.wire or b"") <= PAYLOAD:
-            self.manners.limited()  # there was no need to cut it short
+                manners.not_by_tcp()
+        limited = manners.limit_likely
+        answer = await _exchange(self.net, self.server, replace(question, limited=limited))
+        if answer.by_tcp and (not answer.by_udp or answer.size <= PAYLOAD):
+            manners.limited()  # it was not lost, and there was no need to cut it short
         return answer
 
-    async def _by_tcp(self, query: Query) -> dns.message.Message:
-        try:
-            return await by_tcp(self.server, query, self.seconds)
-        except dns.exception.DNSException:
-            raise Silent(self.server, Reason(Failed.NS_NONSENSE, tcp=True)) from None
 
-    async def _by_udp(self, query: Query) -> dns.message.Message | None:
-        """Return the answer, None if it was cut short. A silent server is asked by TCP as well."""
-        server, manners = self.server, self.manners
-        conversation = _Conversation(query)
-        transport: asyncio.DatagramTransport | None = None
-        besides: asyncio.Future[dns.message.Message] | None = None
-        try:
-            async with asyncio.timeout(self.seconds):
-                try:
-                    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-                        lambda: conversation, remote_addr=(server.address, server.port)
-                    )
-                except OSError as err:
-                    # Only the routing table speaks here. The same errors after sending come from
-                    # the way there, a neighbour that is switched off, say.
-                    if err.errno not in _NO_WAY:
-                        raise
-                    family = "IPv6" if ":" in server.address else "IPv4"
-                    why = Reason(Failed.NS_OUT_OF_REACH, family=family, said=_said(err))
-                    raise OutOfReach(server, why) from None
-                transport.sendto(query.wire)
-                done, _ = await asyncio.wait({conversation.answer}, timeout=RESEND)
-                if not done:
-                    besides = asyncio.ensure_future(self._by_tcp(query))
-                    if manners.limit_likely:
-                        # By UDP it would only count as one more.
-                        await asyncio.wait({besides}, timeout=RESEND)
-                    if not besides.done():
-                        transport.sendto(query.wire)
-                    if (answer := await _first(conversation.answer, besides)) is not None:
-                        manners.limited()
-                        return answer
-                heard = await conversation.answer
-            manners.by_udp = True
-            return await _read(server, query, heard) if isinstance(heard, bytes) else heard
-        except TimeoutError:
-            code = Failed.NS_NOISE if conversation.noise else Failed.NS_SILENT
-            raise Mute(server, Reason(code, seconds=self.seconds)) from None
-        except dns.exception.DNSException:
-            raise Silent(server, Reason(Failed.NS_NONSENSE)) from None
-        except OSError as err:
-            raise Silent(server, Reason(Failed.NS_NOT_ASKED, said=_said(err))) from None
-        finally:
-            conversation.answer.cancel()
-            if transport is not None:
-                transport.abort()
-            if besides is not None:
-                besides.cancel()
-                await asyncio.gather(besides, return_exceptions=True)
-
-
-async def _first(
-    by_udp: asyncio.Future[dns.message.Message | bytes | None],
-    by_tcp: asyncio.Future[dns.message.Message],
-) -> dns.message.Message | None:
-    """Return the answer by TCP if it is there first, None if UDP is to be waited for.
-
-    Raises `Excessive` if that came by TCP.
-    """
-    both: set[asyncio.Future[Any]] = {by_udp, by_tcp}
-    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    failed = None if by_udp.done() else by_tcp.exception()
-    if by_udp.done() or (failed is not None and not isinstance(failed, Excessive)):
-        return None
-    return by_tcp.result()
-
-
-def _said(err: OSError) -> Said:
-    return Said(os.strerror(err.errno) if err.errno and err.errno > 0 else err)
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -8,20 +8,16 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import dns.flags
-import dns.message
-import dns.name
-import dns.rdatatype
-
 from sslmd.core.errors import Permanent, SslmError, Transient, several
 from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName, shown
 from sslmd.core.reason import Reason, Said
 from sslmd.core.records import zone_of
-from sslmd.dns.answers import end_of_chain, error_in, find
-from sslmd.dns.ask import NameServer, ask, of_server
+from sslmd.dns.answers import end_of_chain, error_in, find, is_at_or_below, records_in
+from sslmd.dns.ask import DnsAsker, NameServer, of_server
 from sslmd.dns.nameservers import MOST_TOLD, follow
 from sslmd.dns.resolver import Resolver
+from sslmd.net.dns_messages import Caa, DnsAnswer, RecordSet
 
 # RFC 8659 §4.1: the flag of a property that must be understood.
 CRITICAL = 128
@@ -208,7 +204,7 @@ def caa_lookup(
         problems: list[Reason] = []
         if zone is not None and zone not in silent and servers[zone]:
             try:
-                found = await _ask_own(domain, zone, servers[zone])
+                found = await _ask_own(resolver.asker, domain, zone, servers[zone])
                 if found is not None:
                     return found
             except _SilentError as err:
@@ -217,7 +213,7 @@ def caa_lookup(
             except Transient as err:
                 with suppress(Transient):
                     # BIND answers SERVFAIL where CNAMEs go in a circle.
-                    await follow(DomainName(domain), zone, servers[zone])
+                    await follow(resolver.asker, DomainName(domain), zone, servers[zone])
                 with suppress(SslmError):
                     return await _resolve(domain, resolver)
                 raise err from None
@@ -240,19 +236,18 @@ class _SilentError(Transient):
 
 
 async def _resolve(domain: str, resolver: Resolver) -> Sequence[Property]:
-    found = await resolver.lookup(domain, "CAA")
-    return [_property(rdata) for rdata in found or ()]
+    return _properties(await resolver.lookup(domain, "CAA"))
 
 
 async def _ask_own(
-    domain: str, zone: ZoneName, servers: Sequence[NameServer]
+    asker: DnsAsker, domain: str, zone: ZoneName, servers: Sequence[NameServer]
 ) -> Sequence[Property] | None:
     """Return what the zone's own servers say, None if others have to be asked."""
     problems = []
     is_silent = True
     for server in servers:
         try:
-            answer = await ask(server, domain, "CAA")
+            answer = await asker.ask(server, domain, "CAA")
         except SslmError as err:
             problems.append(err.reason)
             continue
@@ -260,17 +255,16 @@ async def _ask_own(
         if error := error_in(answer):
             problems.append(of_server(server, error))
             continue
-        name = dns.name.from_text(domain)
-        end = end_of_chain(answer, name)
-        if found := find(answer.answer, end, dns.rdatatype.CAA):
-            return [_property(rdata) for rdata in found]
-        if find(answer.answer, end, dns.rdatatype.CNAME):
+        end = end_of_chain(answer, domain)
+        if found := find(answer.answer, end, "CAA"):
+            return _properties(found)
+        if find(answer.answer, end, "CNAME"):
             raise Permanent(Reason(Failed.CAA_CNAMES_LONG, owner=domain, zone=zone))
-        if end != name and _tells_of(answer, end, zone):
+        if end != domain and _tells_of(answer, end, zone):
             return []
-        if end != name or _refers_below(answer, zone):
+        if end != domain or _refers_below(answer, zone):
             return None
-        if answer.flags & dns.flags.AA:
+        if answer.is_authoritative:
             return []
         problems.append(of_server(server, Reason(Failed.NS_NOT_AUTHORITATIVE, owner=domain)))
     why = Reason(Failed.CAA_UNKNOWN, name=domain, said=tuple(problems[:MOST_TOLD]))
@@ -278,25 +272,20 @@ async def _ask_own(
     raise kind(why, about=f"zone {zone}")
 
 
-def _tells_of(answer: dns.message.Message, end: dns.name.Name, zone: ZoneName) -> bool:
+def _tells_of(answer: DnsAnswer, end: str, zone: ZoneName) -> bool:
     """Whether an answer says that what a CNAME leads to, in the same zone, has no such record."""
-    return bool(answer.flags & dns.flags.AA) and any(
-        rrset.rdtype == dns.rdatatype.SOA
-        and rrset.name == dns.name.from_text(zone.text)
-        and end.is_subdomain(rrset.name)
-        for rrset in answer.authority
+    return answer.is_authoritative and any(
+        found.type == "SOA" and found.owner == zone.text and is_at_or_below(end, zone.text)
+        for found in answer.authority
     )
 
 
-def _refers_below(answer: dns.message.Message, zone: ZoneName) -> bool:
+def _refers_below(answer: DnsAnswer, zone: ZoneName) -> bool:
     """Whether an answer refers to the servers of a zone below ours (RFC 1034 §4.3.2)."""
-    apex = dns.name.from_text(zone.text)
-    return not answer.flags & dns.flags.AA and any(
-        rrset.rdtype == dns.rdatatype.NS and rrset.name.is_subdomain(apex) and rrset.name != apex
-        for rrset in answer.authority
+    return not answer.is_authoritative and any(
+        found.type == "NS" and found.owner.endswith(f".{zone}") for found in answer.authority
     )
 
 
-def _property(rdata: object) -> Property:
-    flags, tag, value = (getattr(rdata, name) for name in ("flags", "tag", "value"))
-    return Property(int(flags), tag.decode("ascii", "replace"), value.decode("utf-8", "replace"))
+def _properties(found: RecordSet | None) -> list[Property]:
+    return [Property(one.flags, one.tag, one.value) for one in records_in(found, Caa)]

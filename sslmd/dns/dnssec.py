@@ -11,10 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import dns.edns
-import dns.flags
-import dns.message
-import dns.name
 import dns.rcode
 
 from sslmd.core.dane.tlsa import Tlsa, endpoint_of
@@ -23,7 +19,8 @@ from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName, shown
 from sslmd.core.reason import Reason, Said
 from sslmd.dns.answers import end_of_chain, error_in, tlsa_in
-from sslmd.dns.ask import PORT, NameServer, Unanswered, ask, of_server
+from sslmd.dns.ask import PORT, DnsAsker, NameServer, Unanswered, of_server
+from sslmd.net.dns_messages import DnsAnswer
 
 # Seconds: a resolver that starts with nothing fetches keys from the root downward.
 TIMEOUT = 8.0
@@ -32,17 +29,21 @@ TIMEOUT = 8.0
 TIMEOUT_HERE = 4.0
 
 
-async def bogus(zone: ZoneName, resolver: NameServer, *, seconds: float = TIMEOUT) -> Reason | None:
+async def bogus(
+    asker: DnsAsker, zone: ZoneName, resolver: NameServer, *, seconds: float = TIMEOUT
+) -> Reason | None:
     """Return what is wrong with a zone's signatures, None if nothing is, or it has none.
 
     A zone is bogus if the resolver refuses it, but not with the check switched off (CD). Raises
     `Transient` if the resolver cannot tell.
     """
-    answer, fails = await _validate(zone, "SOA", resolver, f"zone {zone}", seconds)
+    answer, fails = await _validate(asker, zone, "SOA", resolver, f"zone {zone}", seconds)
     return _not_valid(Failed.BOGUS, answer, zone, "SOA", resolver) if fails else None
 
 
-async def bogus_here(zone: ZoneName, resolvers: Sequence[NameServer]) -> Reason | None:
+async def bogus_here(
+    asker: DnsAsker, zone: ZoneName, resolvers: Sequence[NameServer]
+) -> Reason | None:
     """Return the same as `bogus`, as those of the system's resolvers see it that validate.
 
     Whoever asks a resolver has no reason to believe that it validates: one that sets AD for the
@@ -50,21 +51,21 @@ async def bogus_here(zone: ZoneName, resolvers: Sequence[NameServer]) -> Reason 
     """
     for resolver in resolvers:
         with suppress(Transient):
-            problem = await bogus(zone, resolver, seconds=TIMEOUT_HERE)
-            if problem and await _validates(resolver, zone):
+            problem = await bogus(asker, zone, resolver, seconds=TIMEOUT_HERE)
+            if problem and await _validates(asker, resolver, zone):
                 return problem.also(Reason(Failed.NAME_VALIDATING))
     return None
 
 
-async def _validates(resolver: NameServer, zone: ZoneName) -> bool:
+async def _validates(asker: DnsAsker, resolver: NameServer, zone: ZoneName) -> bool:
     """Whether a resolver says of any zone above this one that it validated it (RFC 4035 §3.2.3)."""
     labels = zone.text.split(".")
     for above in (".", *(".".join(labels[number:]) for number in range(len(labels) - 1, 0, -1))):
         with suppress(Unanswered):
-            answer = await ask(
+            answer = await asker.ask(
                 resolver, above, "SOA", recursive=True, dnssec=True, timeout=TIMEOUT_HERE
             )
-            if answer.rcode() == dns.rcode.NOERROR and answer.flags & dns.flags.AD:
+            if answer.rcode == dns.rcode.NOERROR and answer.is_authentic:
                 return True
     return False
 
@@ -82,17 +83,17 @@ class Validated:
     problem: Reason | None = None
 
 
-async def validated(owner: DomainName, resolver: NameServer) -> Validated:
+async def validated(asker: DnsAsker, owner: DomainName, resolver: NameServer) -> Validated:
     """Return the TLSA records of an owner as a validating resolver sees them.
 
     Raises `Transient` if the resolver cannot tell.
     """
-    answer, fails = await _validate(owner, "TLSA", resolver, str(owner), TIMEOUT)
+    answer, fails = await _validate(asker, owner, "TLSA", resolver, str(owner), TIMEOUT)
     if not fails:
-        end = end_of_chain(answer, dns.name.from_text(owner.text))
+        end = end_of_chain(answer, owner.text)
         records, _ = tlsa_in(answer, end)
         # RFC 4035 §3.2.3: AD, if everything in the answer is authentic.
-        return Validated(records, secure=bool(answer.flags & dns.flags.AD))
+        return Validated(records, secure=answer.is_authentic)
     port, host = None, None
     with suppress(BadName):
         port, _, host = endpoint_of(owner)
@@ -102,7 +103,7 @@ async def validated(owner: DomainName, resolver: NameServer) -> Validated:
 
 def _not_valid(
     code: Failed,
-    answer: dns.message.Message,
+    answer: DnsAnswer,
     name: ZoneName | DomainName,
     rdtype: str,
     resolver: NameServer,
@@ -111,11 +112,10 @@ def _not_valid(
 ) -> Reason:
     """Return that the records of a name do not validate, with what the resolver says itself."""
     why = None
-    for option in answer.options:
-        if isinstance(option, dns.edns.EDEOption) and why is None:  # RFC 8914
-            error = str(option.code.name).lower().replace("_", " ")
-            said = Said(shown(option.text)) if option.text else None
-            why = Reason(Failed.EXTENDED_ERROR, error=Said(error), said=said)
+    if answer.error is not None:
+        error = answer.error.name.lower().replace("_", " ")
+        said = Said(shown(answer.error.text)) if answer.error.text else None
+        why = Reason(Failed.EXTENDED_ERROR, error=Said(error), said=said)
     at = resolver.port if resolver.port != PORT else None
     look = Reason(Failed.LOOK_WITH_DELV, address=resolver.address, port=at, name=name, type=rdtype)
     where = str(resolver)
@@ -123,16 +123,21 @@ def _not_valid(
 
 
 async def _validate(
-    name: ZoneName | DomainName, rdtype: str, resolver: NameServer, about: str, seconds: float
-) -> tuple[dns.message.Message, bool]:
+    asker: DnsAsker,
+    name: ZoneName | DomainName,
+    rdtype: str,
+    resolver: NameServer,
+    about: str,
+    seconds: float,
+) -> tuple[DnsAnswer, bool]:
     """Return a validating resolver's answer, and whether it refuses what does not validate.
 
     Raises `Transient` if it cannot tell.
     """
 
-    async def asked(*, checking_disabled: bool = False) -> dns.message.Message:
+    async def asked(*, checking_disabled: bool = False) -> DnsAnswer:
         try:
-            return await ask(
+            return await asker.ask(
                 resolver,
                 name,
                 rdtype,
@@ -149,7 +154,7 @@ async def _validate(
     error = error_in(answer)
     if error is None:
         return answer, False
-    if answer.rcode() == dns.rcode.SERVFAIL:
+    if answer.rcode == dns.rcode.SERVFAIL:
         unchecked = await asked(checking_disabled=True)
         if error_in(unchecked) is None:
             return answer, True

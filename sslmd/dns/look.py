@@ -13,20 +13,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-import dns.flags
-import dns.message
-import dns.name
-import dns.rdataclass
-import dns.rdatatype
-
 from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen
 from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.core.reason import Reason
 from sslmd.core.words.sentence import say
-from sslmd.dns.answers import delegation, end_of_chain, error_in, find, soa_serial, tlsa_in, txt_in
-from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask, heard_by_udp
+from sslmd.dns.answers import (
+    delegation,
+    end_of_chain,
+    error_in,
+    find,
+    records_in,
+    soa_serial,
+    targets_in,
+    tlsa_in,
+    txt_in,
+)
+from sslmd.dns.ask import DnsAsker, NameServer, OutOfReach, Unanswered, heard_by_udp
 from sslmd.dns.manners import PLACES
+from sslmd.net.dns_messages import DnsAnswer, Rrsig
 
 R = TypeVar("R")
 
@@ -44,7 +49,7 @@ class RecordKind(Generic[R]):
     """
 
     name: str
-    read: Callable[[dns.message.Message, dns.name.Name], tuple[frozenset[R], int]]
+    read: Callable[[DnsAnswer, str], tuple[frozenset[R], int]]
     dnssec: bool = False
     recursive: bool = False
     by_udp: bool = False
@@ -57,6 +62,7 @@ TXT_OF_RESOLVER = RecordKind("TXT", txt_in, recursive=True)
 
 
 async def look_at(
+    asker: DnsAsker,
     zone: ZoneName,
     servers: Sequence[NameServer],
     owners: Collection[DomainName],
@@ -66,12 +72,16 @@ async def look_at(
 
     They are asked side by side, each at most `AT_ONCE` questions at a time.
     """
-    looks = (look_at_server(zone, server, owners, kind) for server in servers)
+    looks = (look_at_server(asker, zone, server, owners, kind) for server in servers)
     return list(await asyncio.gather(*looks))
 
 
 async def look_at_server(
-    zone: ZoneName, server: NameServer, owners: Collection[DomainName], kind: RecordKind[R]
+    asker: DnsAsker,
+    zone: ZoneName,
+    server: NameServer,
+    owners: Collection[DomainName],
+    kind: RecordKind[R],
 ) -> NameServerSeen[R]:
     """Return what one server shows at the owners."""
     waiting = sorted(set(owners), reverse=True)
@@ -83,7 +93,7 @@ async def look_at_server(
         while waiting:
             owner = waiting.pop()
             try:
-                found[owner] = await look_at_owner(zone, server, owner, kind)
+                found[owner] = await look_at_owner(asker, zone, server, owner, kind)
             except Unanswered as err:
                 # The rest would have to wait as long, one after the other.
                 waiting.clear()
@@ -99,17 +109,17 @@ async def look_at_server(
 
 
 async def look_at_owner(
-    zone: ZoneName, server: NameServer, owner: DomainName, kind: RecordKind[R]
+    asker: DnsAsker, zone: ZoneName, server: NameServer, owner: DomainName, kind: RecordKind[R]
 ) -> OwnerSeen[R]:
-    """Return what a server shows at one owner. Raises `Silent` or `OutOfReach`."""
-    answer = await ask(server, owner, kind.name, recursive=kind.recursive, dnssec=kind.dnssec)
-    here = dns.name.from_text(owner.text)
+    """Return what a server shows at one owner. Raises `Unanswered`."""
+    answer = await asker.ask(server, owner, kind.name, recursive=kind.recursive, dnssec=kind.dnssec)
+    here = owner.text
     cname, cname_ttl = _cname(answer, here)
     if error := error_in(answer):
         # BIND answers SERVFAIL where CNAMEs go in a circle, and shows them.
         fault = Reason(Failed.NS_ANSWERS, rcode=error["rcode"], owner=owner, type=kind.name)
         return OwnerSeen(fault=say(fault), ttl=cname_ttl, cname=cname)
-    if not kind.recursive and not answer.flags & dns.flags.AA:
+    if not kind.recursive and not answer.is_authoritative:
         is_cut = delegation(answer, owner, zone) is not None
         fault = Reason(Failed.NS_NOT_AUTHORITATIVE, owner=owner)
         return OwnerSeen(fault=say(fault), is_cut=is_cut)
@@ -120,63 +130,55 @@ async def look_at_owner(
     records, ttl = kind.read(answer, end)
     serial = soa_serial(answer)
     if not records and end != here:
-        where = end.to_text(omit_final_dot=True)
-        fault = Reason(Failed.NS_CNAME, owner=owner, target=where)
+        fault = Reason(Failed.NS_CNAME, owner=owner, target=end)
         return OwnerSeen(fault=say(fault), ttl=cname_ttl, cname=cname, serial=serial)
     is_cut = end == here and not kind.recursive and _is_below(answer, owner, zone)
     signed = _signed_until(answer, end) if records and kind.dnssec else None
     return OwnerSeen(records, max(ttl, cname_ttl), signed, "", cname, is_cut, serial)
 
 
-async def zone_serial(server: NameServer, zone: ZoneName) -> int | None:
+async def zone_serial(asker: DnsAsker, server: NameServer, zone: ZoneName) -> int | None:
     """Return the serial of the zone that a server serves, None if it serves none.
 
-    Raises `Silent` or `OutOfReach`.
+    Raises `Unanswered`.
     """
-    answer = await ask(server, zone, "SOA")
-    return soa_serial(answer) if answer.flags & dns.flags.AA else None
+    answer = await asker.ask(server, zone, "SOA")
+    return soa_serial(answer) if answer.is_authoritative else None
 
 
-def _cname(answer: dns.message.Message, here: dns.name.Name) -> tuple[DomainName | None, int]:
+def _cname(answer: DnsAnswer, here: str) -> tuple[DomainName | None, int]:
     """Return where the CNAME at a name leads, and the longest TTL of those on the way."""
-    first = find(answer.answer, here, dns.rdatatype.CNAME)
-    if first is None:
+    targets = targets_in(find(answer.answer, here, "CNAME"))
+    if not targets:
         return None, 0
-    ttls = [rrset.ttl for rrset in answer.answer if rrset.rdtype == dns.rdatatype.CNAME]
+    ttl = max(found.ttl for found in answer.answer if found.type == "CNAME")
     try:
-        return DomainName.parse(first[0].target.to_text()), max(ttls)
+        return DomainName.parse(targets[0]), ttl
     except BadName:
-        return DomainName(first[0].target.to_text(omit_final_dot=True).lower()), max(ttls)
+        return DomainName(targets[0]), ttl
 
 
-def _is_below(answer: dns.message.Message, owner: DomainName, zone: ZoneName) -> bool:
+def _signatures(answer: DnsAnswer) -> list[tuple[str, Rrsig]]:
+    """Return the signatures of TLSA records in an answer, and whose they are."""
+    return [
+        (found.owner, one)
+        for found in answer.answer
+        for one in records_in(found, Rrsig)
+        if one.covers == "TLSA"
+    ]
+
+
+def _is_below(answer: DnsAnswer, owner: DomainName, zone: ZoneName) -> bool:
     """Whether an answer with authority comes from a zone below: it is on the same server."""
-    names = [
-        rrset.name.to_text(omit_final_dot=True).lower()
-        for rrset in answer.authority
-        if rrset.rdtype in (dns.rdatatype.SOA, dns.rdatatype.NS)
-    ]
-    names += [
-        rdata.signer.to_text(omit_final_dot=True).lower()
-        for rrset in answer.answer
-        if rrset.rdtype == dns.rdatatype.RRSIG and rrset.covers == dns.rdatatype.TLSA
-        for rdata in rrset
-    ]
+    names = [found.owner for found in answer.authority if found.type in ("SOA", "NS")]
+    names += [one.signer for _, one in _signatures(answer)]
     return any(
         name.endswith(f".{zone}") and (owner.text == name or owner.text.endswith(f".{name}"))
         for name in names
     )
 
 
-def _signed_until(answer: dns.message.Message, name: dns.name.Name) -> datetime | None:
-    ends = [
-        # RFC 4034 §3.1.5: seconds since 1970, in 32 bits.
-        datetime.fromtimestamp(rdata.expiration, UTC)
-        for rrset in answer.answer
-        if rrset.name == name
-        and rrset.rdclass == dns.rdataclass.IN
-        and rrset.rdtype == dns.rdatatype.RRSIG
-        and rrset.covers == dns.rdatatype.TLSA
-        for rdata in rrset
-    ]
-    return max(ends, default=None)
+def _signed_until(answer: DnsAnswer, name: str) -> datetime | None:
+    # RFC 4034 §3.1.5: seconds since 1970, in 32 bits.
+    ends = [one.expiration for owner, one in _signatures(answer) if owner == name]
+    return datetime.fromtimestamp(max(ends), UTC) if ends else None

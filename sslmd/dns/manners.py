@@ -21,15 +21,11 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
-import dns.flags
-import dns.message
-import dns.name
-import dns.rdatatype
-
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
 from sslmd.dns.answers import error_in
 from sslmd.dns.bounds import QUICK, bounds
+from sslmd.net.dns_messages import DnsAnswer
 
 # Questions under way at one server; at a resolver, which waits for others itself.
 PLACES = 4
@@ -70,11 +66,11 @@ _MOST = 1000
 class SharedQuestion:
     """One question, and all who wait for its answer; it ends when nobody does."""
 
-    def __init__(self, asking: asyncio.Future[dns.message.Message]) -> None:
+    def __init__(self, asking: asyncio.Future[DnsAnswer]) -> None:
         self._asking = asking
         self._waiting = 0
 
-    async def wait(self) -> dns.message.Message:
+    async def wait(self) -> DnsAnswer:
         """Return the answer; raises what asking raises."""
         self._waiting += 1
         try:
@@ -180,19 +176,19 @@ class Manners:
 
     # --- what was heard ---
 
-    def answered(self, sent: float) -> None:
-        """It gave an answer to what was sent then."""
+    def answered(self, seconds: float) -> None:
+        """It gave an answer to what was sent so many seconds ago."""
         now = _now()
-        self._quick = now - sent <= QUICK
+        self._quick = seconds <= QUICK
         self._answers.append(now)
         if len(self._answers) == BURST and now - self._answers[0] <= WITHIN:
             self._limit_until = now + WINDOW
         self.pause = self.pause * EASING if self.pause > FIRST_PAUSE / 2 else 0.0
 
-    def of_no_use(self, answer: dns.message.Message) -> Reason | None:
+    def of_no_use(self, answer: DnsAnswer) -> Reason | None:
         """Return why an answer shows no part in the zone that was asked for, None if it does."""
-        refers = any(rrset.rdtype == dns.rdatatype.NS for rrset in answer.authority)
-        if (error := error_in(answer)) or answer.flags & dns.flags.AA or refers:
+        refers = any(found.type == "NS" for found in answer.authority)
+        if (error := error_in(answer)) or answer.is_authoritative or refers:
             return error
         return Reason(Failed.NS_NOT_AUTHORITATIVE)
 
@@ -246,9 +242,9 @@ class Manners:
                 turn.set_exception(err)
 
 
-def domain_of(name: dns.name.Name) -> str:
-    """Return the domain that a name is probably a part of: its last two labels, and the root."""
-    return dns.name.Name(name.labels[-3:]).to_text().lower()
+def domain_of(name: str) -> str:
+    """Return the domain that a name is probably a part of: its last two labels."""
+    return ".".join(name.lower().removesuffix(".").split(".")[-2:])
 
 
 _Servers = OrderedDict[tuple[str, int, bool], Manners]

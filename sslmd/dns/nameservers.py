@@ -8,12 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import dns.flags
-import dns.message
-import dns.name
-import dns.rdatatype
-import dns.rrset
-
 from sslmd.config.model import DnsPrimary, Endpoint
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed
@@ -21,16 +15,20 @@ from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.core.reason import Reason, Said
 from sslmd.dns.answers import (
     LONGEST_CHAIN,
+    addresses_in,
     delegation,
     end_of_chain,
     find,
     rcode_of,
+    records_in,
+    targets_in,
     unfit,
     zone_in,
 )
-from sslmd.dns.ask import NameServer, ask, of_server
+from sslmd.dns.ask import DnsAsker, NameServer, of_server
 from sslmd.dns.bounds import MOST_ADDRESSES, MOST_SERVERS, bounds, why_not_asked
 from sslmd.dns.resolver import Resolver
+from sslmd.net.dns_messages import DnsAnswer, Mx
 
 # Servers of which an error tells what they said.
 MOST_TOLD = 5
@@ -147,7 +145,7 @@ async def primary_server(
     servers = [NameServer(address, primary.server.port, name) for address in found]
     for server in servers[:MOST_ADDRESSES] if len(servers) > 1 else ():
         with suppress(SslmError):
-            await ask(server, zone, "SOA")
+            await resolver.asker.ask(server, zone, "SOA")
             return server
     return servers[0] if servers else None
 
@@ -155,36 +153,32 @@ async def primary_server(
 async def _ns_hosts(zone: ZoneName, source: NameServer | None, resolver: Resolver) -> list[str]:
     """Return the hosts of the NS records: its own, or those of the zone that it is a part of."""
     if source is not None:
-        return await _ns_hosts_at(zone, source)
+        return await _ns_hosts_at(resolver.asker, zone, source)
     found = await resolver.lookup(zone.text, "NS")
     if found is None:
         around = await resolver.zone_of(zone.text)
         if around is not None and around != zone:
             found = await resolver.lookup(around.text, "NS")
-    return _hosts(found)
+    return sorted(targets_in(found))
 
 
-async def _ns_hosts_at(zone: ZoneName, source: NameServer) -> list[str]:
+async def _ns_hosts_at(asker: DnsAsker, zone: ZoneName, source: NameServer) -> list[str]:
     asked = zone
     while True:
         try:
-            answer = await ask(source, asked, "NS")
+            answer = await asker.ask(source, asked, "NS")
         except SslmError as err:
             why = Reason(Failed.PRIMARY_SILENT, said=err.reason)
             raise Transient(why, about=f"zone {zone}") from None
-        is_sure = answer.flags & dns.flags.AA
-        found = find(answer.answer, dns.name.from_text(asked.text), dns.rdatatype.NS)
+        is_sure = answer.is_authoritative
+        found = find(answer.answer, asked.text, "NS")
         if found is not None and is_sure:
-            return _hosts(found)
+            return sorted(targets_in(found))
         around = zone_in(answer, DomainName(asked.text))
         if not is_sure or around is None or around == asked:
             why = Reason(Failed.PRIMARY_NO_NS, server=str(source), rcode=rcode_of(answer))
             raise Transient(why, about=f"zone {zone}")
         asked = around  # what was asked for is no zone of its own
-
-
-def _hosts(found: dns.rrset.RRset | None) -> list[str]:
-    return sorted(rdata.target.to_text().rstrip(".").lower() for rdata in found or ())
 
 
 async def _addresses(host: str, source: NameServer | None, resolver: Resolver) -> tuple[str, ...]:
@@ -196,12 +190,11 @@ async def _addresses(host: str, source: NameServer | None, resolver: Resolver) -
         return await resolver.addresses(host)
     known: list[str] = []
     with suppress(SslmError):
-        for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-            answer = await ask(source, host, rdtype.name)
-            if not answer.flags & dns.flags.AA:
+        for rdtype in ("A", "AAAA"):
+            answer = await resolver.asker.ask(source, host, rdtype)
+            if not answer.is_authoritative:
                 break
-            found = find(answer.answer, dns.name.from_text(host), rdtype)
-            known += [rdata.address for rdata in found or ()]
+            known += addresses_in(find(answer.answer, host, rdtype))
         else:
             if known:
                 return tuple(dict.fromkeys(known))
@@ -216,7 +209,9 @@ class Followed:
     delegated: ZoneName | None = None
 
 
-async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer]) -> Followed:
+async def follow(
+    asker: DnsAsker, owner: DomainName, zone: ZoneName, servers: Sequence[NameServer]
+) -> Followed:
     """Follow the CNAMEs of `owner` as far as the servers of its zone know them.
 
     Raises `Transient` if none of them answers, `Permanent` if the CNAMEs lead in a circle or
@@ -226,14 +221,13 @@ async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer
     for _ in range(LONGEST_CHAIN):
         if not target.is_within(zone):
             return Followed(target)
-        answer = await any_of(servers, target, zone)
+        answer = await any_of(asker, servers, target, zone)
         if child := delegation(answer, target, zone):
             return Followed(target, child)
-        here = dns.name.from_text(target.text)
-        if find(answer.answer, here, dns.rdatatype.CNAME) is None:
+        if find(answer.answer, target.text, "CNAME") is None:
             return Followed(target)
         try:
-            target = DomainName.parse(end_of_chain(answer, here).to_text())
+            target = DomainName.parse(end_of_chain(answer, target.text))
         except BadName as err:
             why = Reason(Failed.CNAME_NO_HOST, owner=target, said=Said(err))
             raise Permanent(why) from None
@@ -241,6 +235,7 @@ async def follow(owner: DomainName, zone: ZoneName, servers: Sequence[NameServer
 
 
 async def addresses_at(
+    asker: DnsAsker,
     host: DomainName,
     zone: ZoneName,
     servers: Sequence[NameServer],
@@ -251,16 +246,16 @@ async def addresses_at(
     With a `resolver`, a host that is a CNAME, or in a zone below, is followed to wherever it leads,
     as clients do. Raises `Transient` if nobody tells.
     """
-    here = dns.name.from_text(host.text)
+    here = host.text
     found: list[str] = []
     further = None
-    for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-        answer = await any_of(servers, host, zone, dns.rdatatype.to_text(rdtype))
+    for rdtype in ("A", "AAAA"):
+        answer = await any_of(asker, servers, host, zone, rdtype)
         end = end_of_chain(answer, here) if resolver is not None else here
-        there = find(answer.answer, end, rdtype) or ()
-        found += [rdata.address for rdata in there]
+        there = addresses_in(find(answer.answer, end, rdtype))
+        found += there
         if not there and (end != here or delegation(answer, host, zone)):
-            further = end.to_text(omit_final_dot=True)
+            further = end
     if found or further is None or resolver is None:
         return tuple(dict.fromkeys(found))
     return await resolver.addresses(further)
@@ -275,18 +270,17 @@ async def end_of_host(
     addresses, and it is the host itself. Raises `Transient` if nobody tells.
     """
     try:
-        answer = await any_of(servers, host, zone, "A")
+        answer = await any_of(resolver.asker, servers, host, zone, "A")
     except Transient:
         try:
-            await follow(host, zone, servers)
+            await follow(resolver.asker, host, zone, servers)
         except Permanent:
             return host
         raise
-    end = end_of_chain(answer, dns.name.from_text(host.text))
-    name = end.to_text(omit_final_dot=True).lower()
+    name = end_of_chain(answer, host.text)
     if name == host.text and not delegation(answer, host, zone):
         return host
-    if find(answer.answer, end, dns.rdatatype.A) is None:
+    if find(answer.answer, name, "A") is None:
         name = await resolver.end_of(name)
     try:
         return DomainName.parse(name)
@@ -295,8 +289,12 @@ async def end_of_host(
 
 
 async def any_of(
-    servers: Sequence[NameServer], name: DomainName, zone: ZoneName, rdtype: str = "CNAME"
-) -> dns.message.Message:
+    asker: DnsAsker,
+    servers: Sequence[NameServer],
+    name: DomainName,
+    zone: ZoneName,
+    rdtype: str = "CNAME",
+) -> DnsAnswer:
     """Return the first answer that is one: with authority, or a referral to a zone below.
 
     Raises `Transient` if there is none, naming the servers and what they said.
@@ -305,7 +303,7 @@ async def any_of(
     for server in servers:
         try:
             # CNAMEs link by link: asked for TXT, BIND answers SERVFAIL where they go in a circle.
-            answer = await ask(server, name, rdtype)
+            answer = await asker.ask(server, name, rdtype)
         except Transient as err:
             problems.append(err.reason)
             continue
@@ -332,7 +330,7 @@ class Mail:
     is_refused: bool = False
 
 
-async def mail_of(zone: ZoneName, servers: Sequence[NameServer]) -> Mail:
+async def mail_of(asker: DnsAsker, zone: ZoneName, servers: Sequence[NameServer]) -> Mail:
     """Return the MX hosts of the apex, whatever their preference, sorted.
 
     By the first of the zone's name servers that answers with authority. None if there is no MX, or
@@ -340,16 +338,15 @@ async def mail_of(zone: ZoneName, servers: Sequence[NameServer]) -> Mail:
     naming zone and servers: then nothing is known.
     """
     apex = DomainName(zone.text)
-    answer = await any_of(servers, apex, zone, "MX")
-    found = find(answer.answer, dns.name.from_text(zone.text), dns.rdatatype.MX) or ()
+    answer = await any_of(asker, servers, apex, zone, "MX")
+    names = [one.exchange for one in records_in(find(answer.answer, zone.text, "MX"), Mx)]
     hosts = set()
-    for rdata in found:
+    for name in names:
         try:
-            host = DomainName.parse(rdata.exchange.to_text())
+            host = DomainName.parse(name)
         except BadName:
             continue
         if not host.is_wildcard:
             hosts.add(host)
     # RFC 7505 §3: it has to be the only one.
-    names = [rdata.exchange for rdata in found]
-    return Mail(tuple(sorted(hosts)), names == [dns.name.root])
+    return Mail(tuple(sorted(hosts)), names == ["."])

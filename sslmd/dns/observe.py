@@ -16,7 +16,7 @@ from datetime import timedelta
 from sslmd.core.errors import Transient
 from sslmd.core.names import ZoneName
 from sslmd.core.records import TxtRecord
-from sslmd.dns.ask import NameServer, Unanswered
+from sslmd.dns.ask import DnsAsker, NameServer, Unanswered
 from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, missing
 from sslmd.dns.look import (
     TXT,
@@ -57,6 +57,7 @@ class Propagation:
         authoritative: Sequence[NameServer],
         records: Iterable[TxtRecord],
         *,
+        asker: DnsAsker,
         extra: Sequence[NameServer] = (),
         primary: NameServer | None = None,
         serial_before: int | None = None,
@@ -69,14 +70,15 @@ class Propagation:
     ) -> None:
         if not authoritative:
             raise ValueError(f"zone {zone} has no name servers to ask")
+        self._asker = asker
         self._zone = zone
         self._wanted = set(records)
         self._shown: set[TxtRecord] = set()  # by all that are authoritative
         servers = [*dict.fromkeys(authoritative)]
         resolvers = [one for one in dict.fromkeys(extra) if one not in servers]
-        self._servers = [_ServerAsked(zone, one, set(self._wanted), TXT) for one in servers]
+        self._servers = [_ServerAsked(asker, zone, one, set(self._wanted), TXT) for one in servers]
         self._resolvers = [
-            _ServerAsked(zone, one, set(self._wanted), TXT_OF_RESOLVER) for one in resolvers
+            _ServerAsked(asker, zone, one, set(self._wanted), TXT_OF_RESOLVER) for one in resolvers
         ]
         self._primary = primary
         self._serial_before = serial_before
@@ -162,8 +164,8 @@ class Propagation:
             return None
         values = frozenset(record.value for record in self._wanted if record.owner == owners[0])
         try:
-            serial = await zone_serial(self._primary, self._zone)
-            seen = await look_at_owner(self._zone, self._primary, owners[0], TXT)
+            serial = await zone_serial(self._asker, self._primary, self._zone)
+            seen = await look_at_owner(self._asker, self._zone, self._primary, owners[0], TXT)
         except Unanswered:
             return None
         shows = None if seen.fault else values <= seen.records
@@ -172,7 +174,7 @@ class Propagation:
     async def _add_serials(self, behind: list[Behind]) -> None:
         async def add(one: Behind) -> None:
             with suppress(Unanswered):
-                one.serial = await zone_serial(one.server, self._zone)
+                one.serial = await zone_serial(self._asker, one.server, self._zone)
 
         async with asyncio.TaskGroup() as group:
             for one in behind:
@@ -197,11 +199,13 @@ class _ServerAsked:
 
     def __init__(
         self,
+        asker: DnsAsker,
         zone: ZoneName,
         server: NameServer,
         records: set[TxtRecord],
         kind: RecordKind[str],
     ) -> None:
+        self._asker = asker
         self.server = server
         self.recursive = kind.recursive
         self.fault = ""
@@ -220,7 +224,7 @@ class _ServerAsked:
         owners = {record.owner for record in self._unseen & wanted}
         if not owners:
             return
-        seen = await look_at_server(self._zone, self.server, owners, self._kind)
+        seen = await look_at_server(self._asker, self._zone, self.server, owners, self._kind)
         self._unseen -= {
             TxtRecord(owner, value) for owner, one in seen.owners.items() for value in one.records
         }

@@ -15,18 +15,24 @@ from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum, auto
 
-import dns.flags
-import dns.message
-import dns.name
 import dns.rcode
-import dns.rdatatype
 
 from sslmd.core.errors import Permanent
 from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.core.reason import Reason, Said
-from sslmd.dns.answers import delegation, depth_in, dname_in, find, least_ttl, unfit, zone_in
-from sslmd.dns.ask import NameServer, OutOfReach, Unanswered, ask
+from sslmd.dns.answers import (
+    delegation,
+    depth_in,
+    dname_in,
+    find,
+    least_ttl,
+    targets_in,
+    unfit,
+    zone_in,
+)
+from sslmd.dns.ask import DnsAsker, NameServer, OutOfReach, Unanswered
+from sslmd.net.dns_messages import DnsAnswer
 
 # A label that nobody has. It stands in the query logs of name servers: it says who asks.
 PROBE = "_sslmd-no-such-name"
@@ -108,7 +114,7 @@ class _Gift:
     do not tell.
     """
 
-    shape: frozenset[str] = frozenset()
+    shape: frozenset[object] = frozenset()
     depth: int | None = None
 
 
@@ -118,10 +124,11 @@ _NOTHING = _Gift()
 class OwnerView:
     """The zone as one server shows it; each question is asked once."""
 
-    def __init__(self, server: NameServer, zone: ZoneName) -> None:
+    def __init__(self, asker: DnsAsker, server: NameServer, zone: ZoneName) -> None:
+        self._asker = asker
         self.server = server
         self._zone = zone
-        self._answers: dict[_Question, dns.message.Message] = {}
+        self._answers: dict[_Question, DnsAnswer] = {}
         self._turns: defaultdict[_Question, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._silent: Unanswered | None = None
 
@@ -137,15 +144,15 @@ class OwnerView:
         if child := delegation(answer, owner, self._zone):
             return OwnerSaid(self.server, child, Node.UNKNOWN, ttl=least_ttl(answer, TTL))
         ttl = least_ttl(answer, TTL)
-        here = dns.name.from_text(owner.text)
-        cname = find(answer.answer, here, dns.rdatatype.CNAME)
-        if cname is None:
+        here = owner.text
+        targets = targets_in(find(answer.answer, here, "CNAME"))
+        if not targets:
             zone = zone_in(answer, owner) or self._zone
-            if answer.rcode() == dns.rcode.NXDOMAIN:
+            if answer.rcode == dns.rcode.NXDOMAIN:
                 return OwnerSaid(self.server, zone, Node.NONE, ttl=ttl)
             node, wildcard, absent = await self._existence(owner, zone)
             return OwnerSaid(self.server, zone, node, None, wildcard, absent, ttl)
-        target = _name(owner, cname[0].target)
+        target = _name(owner, targets[0])
         zone = await self._zone_above(owner)
         if dname := dname_in(answer, here):
             alias = Alias(target, Made.DNAME, _name(owner, dname))
@@ -205,35 +212,31 @@ class OwnerView:
         if len(probe) > 253:
             return _NOTHING
         answer = await self._good(probe, dnssec=True)
-        if answer.rcode() == dns.rcode.NXDOMAIN or not answer.flags & dns.flags.AA:
+        if answer.rcode == dns.rcode.NXDOMAIN or not answer.is_authoritative:
             return _NOTHING
         return await self._gift(probe, answer)
 
-    async def _gift(self, name: str, answer: dns.message.Message) -> _Gift:
+    async def _gift(self, name: str, answer: DnsAnswer) -> _Gift:
         """Return what there is at a name that exists, whose answer to CNAME this is."""
-        here = dns.name.from_text(name)
-        if cname := find(answer.answer, here, dns.rdatatype.CNAME):
-            shape = {f"CNAME {cname[0].target.to_text().lower()}"}
-            return _Gift(frozenset(shape), depth_in(answer, here))
-        shape, depth = set(), None
+        if cname := find(answer.answer, name, "CNAME"):
+            return _Gift(frozenset(cname.records), depth_in(answer, name))
+        shape: set[object] = set()
+        depth = None
         for rdtype in _SHAPES:
             answer = await self._good(name, rdtype, dnssec=True)
-            kind = dns.rdatatype.from_text(rdtype)
-            found = find(answer.answer, here, kind) or ()
-            shape |= {f"{rdtype} {rdata.to_text().lower()}" for rdata in found}
-            depth = depth_in(answer, here) if depth is None else depth
+            if found := find(answer.answer, name, rdtype):
+                shape.update(found.records)
+            depth = depth_in(answer, name) if depth is None else depth
         return _Gift(frozenset(shape), depth)
 
-    async def _differs(self, name: str, shape: frozenset[str]) -> bool:
+    async def _differs(self, name: str, shape: frozenset[object]) -> bool:
         """Whether a name has other data than a wildcard, and is therefore none of its."""
         answer = await self._good(name, dnssec=True)
-        if not answer.flags & dns.flags.AA:
+        if not answer.is_authoritative:
             return True
         return (await self._gift(name, answer)).shape != shape
 
-    async def _good(
-        self, name: str, rdtype: str = "CNAME", *, dnssec: bool = False
-    ) -> dns.message.Message:
+    async def _good(self, name: str, rdtype: str = "CNAME", *, dnssec: bool = False) -> DnsAnswer:
         """Return an answer with authority, or a referral to a zone below.
 
         CNAMEs link by link: asked for TXT, BIND answers SERVFAIL where they go in a circle.
@@ -245,7 +248,9 @@ class OwnerView:
                     # The rest would have to wait as long, one after the other.
                     raise type(self._silent)(self.server, self._silent.why)
                 try:
-                    self._answers[key] = await ask(self.server, name, rdtype, dnssec=dnssec)
+                    self._answers[key] = await self._asker.ask(
+                        self.server, name, rdtype, dnssec=dnssec
+                    )
                 except Unanswered as err:
                     self._silent = err
                     raise
@@ -254,8 +259,8 @@ class OwnerView:
         return self._answers[key]
 
 
-def _name(owner: DomainName, name: dns.name.Name) -> DomainName:
+def _name(owner: DomainName, name: str) -> DomainName:
     try:
-        return DomainName.parse(name.to_text())
+        return DomainName.parse(name)
     except BadName as err:
         raise Permanent(Reason(Failed.CNAME_NO_HOST, owner=owner, said=Said(err))) from None

@@ -16,7 +16,7 @@ otherwise:
 `OwnerLook` asks every name server of one zone, each question once, and gives `OwnerFacts` for each
 owner:
 
-    looking = OwnerLook(zone, await authoritative(zone, primary, resolver))
+    looking = OwnerLook(asker, zone, await authoritative(zone, primary, resolver))
     finding = await looking.at(owner)
     finding.zone       the zone that the owner is in; `finding.in_child`: in one below ours
     finding.alias      the CNAME at the owner; `alias.is_real`: not made by a wildcard
@@ -35,7 +35,7 @@ from sslmd.core.errors import SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.reason import Reason
-from sslmd.dns.ask import NameServer
+from sslmd.dns.ask import DnsAsker, NameServer
 from sslmd.dns.nameservers import nobody_tells
 from sslmd.dns.owner_view import TTL, Alias, Node, OwnerSaid, OwnerUnheard, OwnerView
 
@@ -99,11 +99,16 @@ class OwnerLook:
     """
 
     def __init__(
-        self, zone: ZoneName, servers: Sequence[NameServer], *, foreign: bool = False
+        self,
+        asker: DnsAsker,
+        zone: ZoneName,
+        servers: Sequence[NameServer],
+        *,
+        foreign: bool = False,
     ) -> None:
         self.zone = zone
         self._foreign = foreign
-        self._views = [OwnerView(server, zone) for server in dict.fromkeys(servers)]
+        self._views = [OwnerView(asker, server, zone) for server in dict.fromkeys(servers)]
 
     async def at(self, owner: DomainName) -> OwnerFacts:
         """Return what `owner`, a name in the zone, is.

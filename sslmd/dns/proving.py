@@ -128,7 +128,7 @@ class WriteWait:
         if named is not None:
             with suppress(SslmError):  # it is asked only to tell what is wrong, if something is
                 primary = await primary_server(zone, named, means.resolver)
-                serial = await zone_serial(primary, zone) if primary else None
+                serial = await zone_serial(means.resolver.asker, primary, zone) if primary else None
         return cls(means, zone, servers, primary, serial)
 
     async def prove(self, parts: Sequence[OrderPart]) -> None:
@@ -176,6 +176,7 @@ class WriteWait:
             self._zone,
             self._servers,
             records,
+            asker=self._means.resolver.asker,
             extra=extra,
             primary=self._primary,
             serial_before=self._serial,

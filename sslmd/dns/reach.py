@@ -10,10 +10,6 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import dns.exception
-import dns.flags
-import dns.message
-
 from sslmd.config.model import Endpoint
 from sslmd.core.errors import SslmError
 from sslmd.core.failed import Failed
@@ -21,9 +17,9 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.reason import Reason
 from sslmd.core.words.sentence import say
 from sslmd.dns.answers import error_in, soa_serial, zone_in
-from sslmd.dns.ask import PAYLOAD, NameServer, OutOfReach, Unanswered, ask, by_tcp, heard_by_udp
-from sslmd.dns.received import Query
+from sslmd.dns.ask import DnsAsker, NameServer, OutOfReach, Unanswered, heard_by_udp
 from sslmd.dns.resolver import Resolver
+from sslmd.net.dns_messages import DnsAnswer
 
 # Seconds for an answer of a resolver, which may have to ask others first.
 PATIENCE = 4.0
@@ -47,9 +43,9 @@ class Reached:
     part_of: str = ""
 
 
-async def reach(server: NameServer, zone: ZoneName) -> Reached:
+async def reach(asker: DnsAsker, server: NameServer, zone: ZoneName) -> Reached:
     """Ask one address for the zone's SOA record by UDP and by TCP; never raises."""
-    udp, tcp = await asyncio.gather(_by_udp(server, zone), _by_tcp(server, zone))
+    udp, tcp = await asyncio.gather(_by_udp(asker, server, zone), _by_tcp(asker, server, zone))
     if isinstance(udp, OutOfReach):
         return Reached(server, udp=udp.problem, no_route=True)
     no_udp, no_tcp = (one.problem if isinstance(one, Unanswered) else "" for one in (udp, tcp))
@@ -58,7 +54,7 @@ async def reach(server: NameServer, zone: ZoneName) -> Reached:
         return Reached(server, None, "", no_udp, no_tcp)
     serial = soa_serial(answer)
     fault = error_in(answer)
-    if fault is None and not answer.flags & dns.flags.AA:
+    if fault is None and not answer.is_authoritative:
         fault = Reason(Failed.NS_NOT_AUTHORITATIVE)
     elif fault is None and serial is None:
         fault = Reason(Failed.NS_NO_SOA)
@@ -69,9 +65,9 @@ async def reach(server: NameServer, zone: ZoneName) -> Reached:
     return Reached(server, serial, "", no_udp, no_tcp, part_of=part_of)
 
 
-async def _by_udp(server: NameServer, zone: ZoneName) -> dns.message.Message | Unanswered:
+async def _by_udp(asker: DnsAsker, server: NameServer, zone: ZoneName) -> DnsAnswer | Unanswered:
     try:
-        answer = await ask(server, zone, "SOA")
+        answer = await asker.ask(server, zone, "SOA")
     except Unanswered as err:
         return err
     if not heard_by_udp(server):  # the answer came by TCP, in its place
@@ -79,16 +75,11 @@ async def _by_udp(server: NameServer, zone: ZoneName) -> dns.message.Message | U
     return answer
 
 
-async def _by_tcp(server: NameServer, zone: ZoneName) -> dns.message.Message | Unanswered:
-    query = dns.message.make_query(
-        str(zone), "SOA", use_edns=0, payload=PAYLOAD, flags=dns.flags.Flag(0)
-    )
+async def _by_tcp(asker: DnsAsker, server: NameServer, zone: ZoneName) -> DnsAnswer | Unanswered:
     try:
-        return await by_tcp(server, Query(query))
+        return await asker.by_tcp(server, zone, "SOA")
     except Unanswered as err:
         return err
-    except dns.exception.DNSException:
-        return Unanswered(server, Reason(Failed.NS_NONSENSE, tcp=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +113,14 @@ async def _resolver(endpoint: Endpoint, resolver: Resolver, name: str) -> list[R
         return [ResolverAsked(endpoint, NameServer(endpoint.host, endpoint.port), problem)]
     host = "" if endpoint.host in addresses else endpoint.host
     servers = [NameServer(address, endpoint.port, host) for address in addresses]
-    return await asyncio.gather(*(_asked(endpoint, one, name) for one in servers))
+    return await asyncio.gather(*(_asked(resolver.asker, endpoint, one, name) for one in servers))
 
 
-async def _asked(endpoint: Endpoint, server: NameServer, name: str) -> ResolverAsked:
+async def _asked(
+    asker: DnsAsker, endpoint: Endpoint, server: NameServer, name: str
+) -> ResolverAsked:
     try:
-        answer = await ask(server, name, "SOA", recursive=True, timeout=PATIENCE / 2)
+        answer = await asker.ask(server, name, "SOA", recursive=True, timeout=PATIENCE / 2)
     except OutOfReach as err:
         return ResolverAsked(endpoint, server, err.problem, no_route=True)
     except Unanswered as err:

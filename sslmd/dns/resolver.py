@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-import socket
 from collections.abc import Sequence
-
-import dns.message
-import dns.name
-import dns.rdatatype
-import dns.resolver
-import dns.rrset
 
 from sslmd.core.errors import Transient
 from sslmd.core.failed import Failed
 from sslmd.core.names import ZoneName
 from sslmd.core.reason import Reason, Said
-from sslmd.dns.answers import end_of_chain, error_in, find
-from sslmd.dns.ask import Mute, NameServer, Unanswered, ask, of_server
+from sslmd.dns.answers import (
+    addresses_in,
+    end_of_chain,
+    error_in,
+    find,
+    is_at_or_below,
+    plain_name,
+)
+from sslmd.dns.ask import DnsAsker, Mute, NameServer, Unanswered, of_server
+from sslmd.net.dns_messages import DnsAnswer, RecordSet
 
 # Seconds for an answer, all resolvers and tries together, and for one of them to answer.
 LIFETIME = 8.0
@@ -36,25 +37,27 @@ SYSTEM = "/etc/resolv.conf"
 class Resolver:
     """Asks resolvers, in order; `servers` None stands for those of the system's `file`."""
 
-    def __init__(self, servers: Sequence[NameServer] | None = None, file: str = SYSTEM) -> None:
+    def __init__(
+        self, asker: DnsAsker, servers: Sequence[NameServer] | None = None, file: str = SYSTEM
+    ) -> None:
+        self.asker = asker
         self._given = None if servers is None else tuple(servers)
         self._file = file
         self._read: tuple[NameServer, ...] = ()
         self._read_at = 0.0
         self._stamp: tuple[int, ...] = ()
 
-    async def lookup(self, name: str, rdtype: str) -> dns.rrset.RRset | None:
+    async def lookup(self, name: str, rdtype: str) -> RecordSet | None:
         """Return the records that `name` has, CNAMEs followed; None if it has none.
 
         Asked for CNAME, that of the name itself. Raises `Transient` when no resolver tells, naming
         them and what they said.
         """
-        here = dns.name.from_text(name)
         answer = await self._answer(name, rdtype)
-        kind = dns.rdatatype.from_text(rdtype)
-        if kind != dns.rdatatype.CNAME:
+        here = plain_name(name)
+        if rdtype != "CNAME":
             here = end_of_chain(answer, here)
-        return find(answer.answer, here, kind)
+        return find(answer.answer, here, rdtype)
 
     async def zone_of(self, name: str) -> ZoneName | None:
         """Return the zone that a name is in, by the SOA in answers; None if they name none.
@@ -62,31 +65,29 @@ class Resolver:
         Raises what `lookup` raises.
         """
         while "." in name:
-            here = dns.name.from_text(name)
+            here = plain_name(name)
             answer = await self._answer(name, "SOA")
             # With a CNAME, the SOA is of where that leads; but no apex is one.
-            if find(answer.answer, here, dns.rdatatype.CNAME) is None:
-                for rrset in (*answer.answer, *answer.authority):
-                    if rrset.rdtype == dns.rdatatype.SOA and here.is_subdomain(rrset.name):
-                        zone = rrset.name.to_text().rstrip(".").lower()
-                        return ZoneName(zone) if zone else None
+            if find(answer.answer, here, "CNAME") is None:
+                for found in (*answer.answer, *answer.authority):
+                    if found.type == "SOA" and is_at_or_below(here, found.owner):
+                        return ZoneName(found.owner) if found.owner != "." else None
             name = name.partition(".")[2]
         return None
 
     async def end_of(self, name: str) -> str:
         """Return where the CNAMEs of a name lead, itself if there are none; raises as `lookup`."""
         answer = await self._answer(name, "A")
-        end = end_of_chain(answer, dns.name.from_text(name))
-        return end.to_text(omit_final_dot=True).lower()
+        return end_of_chain(answer, plain_name(name))
 
-    async def _answer(self, name: str, rdtype: str) -> dns.message.Message:
+    async def _answer(self, name: str, rdtype: str) -> DnsAnswer:
         """Return the first answer that is one; raises what `lookup` raises."""
         servers = self.servers()
         problems: dict[Reason, None] = {}
         lost = 0.0
         for server in servers * ROUNDS:
             try:
-                answer = await ask(server, name, rdtype, recursive=True, timeout=EACH)
+                answer = await self.asker.ask(server, name, rdtype, recursive=True, timeout=EACH)
             except Unanswered as err:
                 problems[err.reason] = None
                 # What waited for its turn lost no time: others may ask for many names.
@@ -116,19 +117,11 @@ class Resolver:
             if known := await self._known_here(host):
                 return known
             raise
-        addresses = tuple(rdata.address for rrset in found if rrset for rdata in rrset)
+        addresses = tuple(address for one in found for address in addresses_in(one))
         return addresses or await self._known_here(host)
 
     async def _known_here(self, host: str) -> tuple[str, ...]:
-        if self._given is not None:
-            return ()
-        asking = asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-        try:
-            async with asyncio.timeout(LIFETIME):
-                found = await asking
-        except (OSError, UnicodeError):  # TimeoutError is an OSError
-            return ()
-        return tuple(dict.fromkeys(str(where[0]) for *_, where in found))
+        return await self.asker.look_up(host) if self._given is None else ()
 
     def servers(self) -> tuple[NameServer, ...]:
         """Return the resolvers, in order. Raises `Transient` if the system names none."""
@@ -151,10 +144,6 @@ class Resolver:
 
 def _read(file: str) -> tuple[NameServer, ...]:
     """Return the resolvers that a file in the form of resolv.conf(5) names."""
-    reader = dns.resolver.Resolver(configure=False)
     with open(file, encoding="utf-8", errors="replace") as lines:
-        try:
-            reader.read_resolv_conf(lines)
-        except dns.resolver.NoResolverConfiguration:
-            return ()
-    return tuple(NameServer(str(one)) for one in reader.nameservers)
+        words = [line.split() for line in lines]
+    return tuple(NameServer(one[1]) for one in words if len(one) > 1 and one[0] == "nameserver")

@@ -6,17 +6,18 @@ import asyncio
 import base64
 import binascii
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import dns.exception
-import dns.message
 import dns.name
 import dns.rcode
 import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.TLSA
+import dns.rdtypes.ANY.TSIG
 import dns.rdtypes.ANY.TXT
 import dns.tsig
 import dns.update
@@ -28,11 +29,10 @@ from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName, shown
 from sslmd.core.reason import Reason, Said
 from sslmd.core.records import TxtRecord
-from sslmd.dns.answers import rcode_of
-from sslmd.dns.ask import NameServer, Unanswered, by_tcp
+from sslmd.dns.ask import NameServer, Unanswered
 from sslmd.dns.nameservers import primary_server
-from sslmd.dns.received import Query
 from sslmd.dns.resolver import Resolver
+from sslmd.net.dns_messages import UpdateAnswer
 from sslmd.store import files
 
 # Bytes of a message, far below the 64 KiB that one has at most. An owner with more goes alone.
@@ -239,7 +239,8 @@ async def send(
             about=f"zone {zone}",
         )
     try:
-        answer = await by_tcp(server, Query(message), TIMEOUT)
+        answer = await resolver.asker.send_update(server, message.to_wire(), TIMEOUT)
+        rcode = _rcode(message, answer)
     except Unanswered as err:
         raise Transient(
             Reason(Failed.UPDATE_UNANSWERED, said=Said(err)), about=f"zone {zone}"
@@ -251,19 +252,53 @@ async def send(
         raise Transient(
             Reason(Failed.UPDATE_NONSENSE, server=str(server), said=said), about=f"zone {zone}"
         ) from None
-    if answer.rcode() == dns.rcode.NOERROR:
-        # RFC 8945 §5.3: the answer to a signed message is signed, or is somebody else's.
-        if message.keyring is None or answer.had_tsig:
-            return
+    if rcode is None:
         raise Transient(Reason(Failed.UPDATE_UNSIGNED, server=str(server)), about=f"zone {zone}")
-    remedy = _REMEDIES.get(answer.rcode())
+    if rcode == dns.rcode.NOERROR:
+        return
+    remedy = _REMEDIES.get(rcode)
     place = f"zone {zone}"
     if remedy is not None:
-        kind = RefusedUpdate if answer.rcode() in _OF_NAMES else Permanent
-        text = f"the primary {server} answers {rcode_of(answer)} to the update"
+        kind = RefusedUpdate if rcode in _OF_NAMES else Permanent
+        text = f"the primary {server} answers {dns.rcode.to_text(rcode)} to the update"
         raise kind(f"{text}; {_what_to_do(remedy, message)}", about=place)
-    why = Reason(Failed.UPDATE_FAILED, server=str(server), rcode=rcode_of(answer))
+    why = Reason(Failed.UPDATE_FAILED, server=str(server), rcode=dns.rcode.to_text(rcode))
     raise FailedUpdate(why, about=place)
+
+
+def _rcode(message: dns.update.UpdateMessage, answer: UpdateAnswer) -> dns.rcode.Rcode | None:
+    """Return an answer's rcode, None if it should be signed and is not.
+
+    RFC 8945 §5.3: the answer to a signed message is signed, or is somebody else's. The network
+    process has taken it apart; here its signature is checked, and what that covers counts. Raises
+    `DNSException` if it does not hold.
+    """
+    if message.keyring is None:
+        return dns.rcode.Rcode(answer.rcode)
+    tsig = answer.tsig
+    if tsig is None:
+        return None
+    record = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call]
+        dns.rdataclass.ANY,
+        dns.rdatatype.TSIG,
+        dns.name.from_text(tsig.algorithm),
+        tsig.time_signed,
+        tsig.fudge,
+        tsig.mac,
+        tsig.original_id,
+        tsig.error,
+        tsig.other,
+    )
+    dns.tsig.validate(  # type: ignore[no-untyped-call]
+        answer.signed,
+        message.keyring,
+        dns.name.from_text(tsig.key),
+        record,
+        int(time.time()),
+        message.mac,
+        len(answer.signed),
+    )
+    return dns.rcode.Rcode(answer.signed[3] & 0x0F)  # RFC 1035 §4.1.1
 
 
 def _refused_key(

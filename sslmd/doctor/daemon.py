@@ -21,6 +21,7 @@ from sslmd.console.health import (
     dane_unseen,
     dh_problems,
     host_problems,
+    net_problems,
     problems,
     refusal_line,
     zone_problems,
@@ -174,7 +175,8 @@ def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[
     status = running.status
     zones = zone_problems(status, running.certs, every=True)
     beside = host_problems(status) + zones + dh_problems(status)
-    return found + [wrong("daemon", text) for text in beside]
+    apart = [odd("daemon", text) for text in net_problems(status, every=True)]
+    return found + [wrong("daemon", text) for text in beside] + apart
 
 
 def refusals(running: Running, config: Config) -> Iterator[Symptom]:

@@ -105,7 +105,10 @@ async def _of_zone(case: Checkup, zone: ZoneName) -> Symptoms:
         yield wrong("DNS", Diagnosis.NO_NAME_SERVERS, zone=zone)
         return
     reached, late = await case.watch.each(
-        "name servers", marks, lambda one: reach(one, zone), f"name server of {zone}"
+        "name servers",
+        marks,
+        lambda one: reach(case.resolver.asker, one, zone),
+        f"name server of {zone}",
     )
     for finding in late:
         yield unseen("DNS", finding.text)
@@ -130,7 +133,9 @@ async def _add_public(case: Checkup, zone: ZoneName, sets: list[_Set]) -> list[S
             for one in case.config.globals.dns_extra_servers
             for address in await case.resolver.addresses(one.host)
         ]
-        public = await name_servers(zone, None, Resolver(extra) if extra else case.resolver)
+        public = await name_servers(
+            zone, None, Resolver(case.resolver.asker, extra) if extra else case.resolver
+        )
     except SslmError as err:
         return [unseen("DNS", Diagnosis.NS_UNKNOWN, zone=zone, why=err)]
     if not public.servers and not public.lacking:
@@ -238,7 +243,7 @@ async def addresses_of(case: Checkup, name: DomainName) -> tuple[str, ...]:
     there = await case.servers(zone)
     if not there.servers:
         raise Transient(f"zone {zone} has no name servers that can be asked")
-    followed = await follow(name, zone, there.servers)
+    followed = await follow(case.resolver.asker, name, zone, there.servers)
     if followed.delegated is not None or not followed.target.is_within(zone):
         return await case.resolver.addresses(followed.target.text)
-    return await addresses_at(followed.target, zone, there.servers)
+    return await addresses_at(case.resolver.asker, followed.target, zone, there.servers)

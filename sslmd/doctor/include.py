@@ -9,15 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 
-import dns.name
-
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
 from sslmd.core.words.doctor import Diagnosis
 from sslmd.core.words.pattern import tell
 from sslmd.dns.answers import tlsa_in
-from sslmd.dns.ask import ask
 from sslmd.dns.include import TLSA_FILES
 from sslmd.dns.nameservers import primary_server
 from sslmd.dns.resolver import Resolver
@@ -37,11 +34,15 @@ def look_at_includes(case: Checkup) -> Symptoms:
     """Whether the zones that are served have the include files in them."""
     config = case.config
     return case.watch.findings(
-        "include", zones(config), lambda zone: _of_zone(config, zone), "zone", _AT_ONCE
+        "include",
+        zones(config),
+        lambda zone: _of_zone(config, zone, case.resolver),
+        "zone",
+        _AT_ONCE,
     )
 
 
-async def _of_zone(config: Config, zone: ZoneName) -> Symptoms:
+async def _of_zone(config: Config, zone: ZoneName, resolver: Resolver) -> Symptoms:
     primary = config.primary_for(zone)
     if primary is not None and primary.update:
         return
@@ -57,7 +58,7 @@ async def _of_zone(config: Config, zone: ZoneName) -> Symptoms:
     if not wanted:
         return
     included, told = await _included(config, zone)
-    if included is None and (shown := await _shown(config, zone)):
+    if included is None and (shown := await _shown(config, zone, resolver)):
         yield shown
         wanted = challenges
     if included is None and wanted:
@@ -76,18 +77,18 @@ async def _of_zone(config: Config, zone: ZoneName) -> Symptoms:
         yield well("include", Diagnosis.INCLUDES_WELL, zone=zone, told=told)
 
 
-async def _shown(config: Config, zone: ZoneName) -> Symptom | None:
+async def _shown(config: Config, zone: ZoneName, resolver: Resolver) -> Symptom | None:
     """Look for the TLSA records that were written at the zone's primary; None if there are none."""
     primary = config.primary_for(zone)
     if primary is None or not config.dns.tlsa_dirs:
         return None
     path = tlsa_file(config.dns.tlsa_dirs[0], zone)
     owner, given = next(iter((TLSA_FILES.read(path) or {}).items()), (None, None))
-    server = await primary_server(zone, primary, Resolver())
+    server = await primary_server(zone, primary, resolver)
     if given is None or not given.records or server is None:
         return None
-    answer = await ask(server, str(owner), "TLSA")
-    shown, _ = tlsa_in(answer, dns.name.from_text(str(owner)))
+    answer = await resolver.asker.ask(server, str(owner), "TLSA")
+    shown, _ = tlsa_in(answer, str(owner))
     if given.records <= shown:
         return well("include", Diagnosis.TLSA_SHOWN, zone=zone, server=server)
     facts = {"zone": zone, "server": server, "owner": owner, "path": path}

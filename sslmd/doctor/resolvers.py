@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import dns.flags
-
 from sslmd.config.model import Endpoint
 from sslmd.console.text import count
 from sslmd.core.errors import SslmError
 from sslmd.core.names import ZoneName
 from sslmd.core.words.doctor import Diagnosis
 from sslmd.dns.answers import rcode_of
-from sslmd.dns.ask import NameServer, OutOfReach, ask
+from sslmd.dns.ask import NameServer, OutOfReach
 from sslmd.dns.dnssec import bogus
 from sslmd.dns.resolver import Resolver
 from sslmd.doctor.dns import challenge_zones, dane_zones, zones
@@ -26,7 +24,7 @@ async def look_at_dnssec(case: Checkup) -> Symptoms:
     if not looked_at:
         return
     given = case.config.globals.dns_validating_resolver
-    resolver = await _validating(given)
+    resolver = await _validating(case, given)
     if isinstance(resolver, Symptom):
         if wanted or given is not None:
             yield resolver
@@ -35,14 +33,16 @@ async def look_at_dnssec(case: Checkup) -> Symptoms:
     async def one(zone: ZoneName) -> Symptoms:
         facts = {"zone": zone, "resolver": resolver}
         try:
-            problem = await bogus(zone, resolver)
-            answer = await ask(resolver, zone, "SOA", recursive=True, dnssec=True)
+            problem = await bogus(case.resolver.asker, zone, resolver)
+            answer = await case.resolver.asker.ask(
+                resolver, zone, "SOA", recursive=True, dnssec=True
+            )
         except SslmError as err:
             yield unseen("DNSSEC", Diagnosis.ABOUT_ZONE, zone=zone, why=err)
             return
         if problem:
             yield wrong("DNSSEC", problem)
-        elif answer.flags & dns.flags.AD:
+        elif answer.is_authentic:
             yield well("DNSSEC", Diagnosis.SIGNED, **facts)
         elif zone in wanted:
             yield wrong("DNSSEC", Diagnosis.TLSA_UNSIGNED, **facts)
@@ -53,14 +53,16 @@ async def look_at_dnssec(case: Checkup) -> Symptoms:
         yield finding
 
 
-async def _validating(given: Endpoint | None) -> NameServer | Symptom:
+async def _validating(case: Checkup, given: Endpoint | None) -> NameServer | Symptom:
     """Return the validating resolver of the configuration, or the system's if it is one."""
     if given is not None:
         return NameServer(given.host, given.port)
-    for resolver in Resolver().servers():
+    for resolver in Resolver(case.resolver.asker).servers():
         with suppress(SslmError):
-            answer = await ask(resolver, ".", "SOA", recursive=True, dnssec=True)
-            if answer.flags & dns.flags.AD:
+            answer = await case.resolver.asker.ask(
+                resolver, ".", "SOA", recursive=True, dnssec=True
+            )
+            if answer.is_authentic:
                 return resolver
     return unseen("DNSSEC", Diagnosis.NO_VALIDATING)
 
@@ -103,7 +105,7 @@ async def _at(case: Checkup, server: NameServer, asked: list[ZoneName]) -> list[
     unknown = []
     for zone in asked:
         try:
-            answer = await ask(server, zone, "SOA", recursive=True)
+            answer = await case.resolver.asker.ask(server, zone, "SOA", recursive=True)
         except OutOfReach as err:
             return [unseen("DNS", Diagnosis.EXTRA_OUT_OF_REACH, why=err)]
         except SslmError as err:

@@ -19,6 +19,7 @@ from sslmd.core.spec import AcmeCa
 from sslmd.core.words.doctor import Diagnosis
 from sslmd.core.words.pattern import tell
 from sslmd.core.words.sentence import say
+from sslmd.dns.ask import DnsAsker
 from sslmd.dns.nameservers import NameServers, name_servers
 from sslmd.dns.resolver import Resolver
 from sslmd.net.inside import Inside
@@ -196,7 +197,7 @@ class Checkup:
     config: Config
     watch: TimeBox
     uid: int
-    resolver: Resolver = field(default_factory=Resolver)
+    resolver: Resolver = field(default_factory=lambda: Resolver(DnsAsker(Inside())))
     net: Asker = field(default_factory=Inside)
     _servers: dict[ZoneName, asyncio.Task[NameServers]] = field(default_factory=dict)
 

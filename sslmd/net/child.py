@@ -17,11 +17,18 @@ import sys
 import threading
 import traceback
 
-from sslmd.net import acme_messages, lookup, messages, probe_messages, sandbox, tls
+from sslmd.net import (
+    acme_messages,
+    dns_exchange,
+    dns_messages,
+    messages,
+    probe,
+    probe_messages,
+    sandbox,
+)
 from sslmd.net.acme import Engine
 from sslmd.net.link import A, Asker, Handlers, Operation, Q, link_on
 from sslmd.net.messages import PING, Alive, Limit
-from sslmd.net.probe_messages import LOOK_UP, TLS_LOOK
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_NAME = 15
@@ -54,10 +61,8 @@ def main(argv: list[str]) -> None:
 
 def _load() -> None:
     """Make all that is made at first use: later there is no file to make it of."""
-    of_all = [
-        one for room in (messages, acme_messages, probe_messages) for one in vars(room).values()
-    ]
-    for operation in of_all:
+    kinds = (messages, acme_messages, dns_messages, probe_messages)
+    for operation in [one for module in kinds for one in vars(module).values()]:
         if isinstance(operation, Operation):
             _ = operation.asked, operation.answered
 
@@ -86,9 +91,9 @@ def handlers_of(daemon: Asker) -> Handlers:
         return (await daemon.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
 
     return {
-        TLS_LOOK: tls.look,
-        LOOK_UP: lookup.look_up,
         **Engine(sign, public_key).handlers(),
+        **dns_exchange.handlers(),
+        **probe.handlers(),
     }
 
 

@@ -100,6 +100,7 @@ class Net:
         self._process: asyncio.subprocess.Process | None = None
         self._ends: deque[float] = deque(maxlen=1000)
         self._why: Reason | None = None
+        self._weakness: Reason | None = None
         self._unstarted = 0
         self._untold, self._silence, self._silent_until = 0, 0.0, 0.0
         self._lines, self._last = float(LINES), ""
@@ -129,10 +130,11 @@ class Net:
             return None
         if Limit.NOBODY in self.limits:
             return Reason(Failed.NET_NOBODY, user=self._user)
+        is_open = Limit.LANDLOCK not in self.limits
         if os.geteuid() == 0:
-            there = Limit.LANDLOCK in self.limits
-            return Reason(Failed.NET_STAYS_ROOT, user=self._user, open=not there)
-        return None if Limit.LANDLOCK in self.limits else Reason(Failed.NET_OPEN)
+            code = Failed.NET_ROOT_OPEN if is_open else Failed.NET_STAYS_ROOT
+            return Reason(code, user=self._user)
+        return Reason(Failed.NET_OPEN) if is_open else None
 
     async def start(self) -> None:
         """Start it, and keep one running until `stop`; returns when the first is on its way."""
@@ -304,6 +306,9 @@ class Net:
                 if self._unstarted:
                     self._unstarted, self._untold = 0, 0
                     self._tell(say(Reason(Failed.NET_AGAIN)))
+                if self.weakness not in (None, self._weakness):
+                    self._tell(say(self.weakness))
+                self._weakness = self.weakness
                 await self._notify()
             await asyncio.sleep(PING_EVERY)
 

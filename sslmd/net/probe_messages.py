@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -28,16 +27,8 @@ def _in_one_line(text: str) -> str:
     return text
 
 
-def _address(text: str) -> str:
-    ipaddress.ip_address(text)
-    return text
-
-
 # Words about what was seen, some of them of others: for people, and nobody reads them back.
 Phrase = Annotated[str, StringConstraints(max_length=MOST_PHRASE), AfterValidator(_in_one_line)]
-
-# An IP address, of IPv6 perhaps with its zone (RFC 4007 §11).
-Address = Annotated[str, AfterValidator(_address)]
 
 
 class Reach(StrEnum):
@@ -122,22 +113,3 @@ def described(facts: CertFacts | None) -> str:
 
 
 TLS_LOOK: Operation[LookAtPort, Served] = Operation("probe.tls", LookAtPort, Served)
-
-
-@message
-@dataclass(frozen=True, slots=True)
-class LookUp:
-    """Asks the system for the addresses of a host, as programs on this machine see them."""
-
-    host: str
-
-
-@message
-@dataclass(frozen=True, slots=True)
-class HostAddresses:
-    """The addresses of a host, each once. None: the name cannot be looked up."""
-
-    found: tuple[Address, ...] | None
-
-
-LOOK_UP: Operation[LookUp, HostAddresses] = Operation("host.look-up", LookUp, HostAddresses)

@@ -1,6 +1,6 @@
 """What a port serves: looked at as a client connects, and compared with what it should (I4).
 
-The network process looks (`net.tls`); here it is judged.
+The network process looks (`net.probe`); here it is judged.
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ from sslmd.config.model import ServerKind
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import BadName, CertId, GroupName, ZoneName, parse_san
 from sslmd.core.plain import plain
+from sslmd.dns.ask import DnsAsker
 from sslmd.dns.resolver import Resolver
+from sslmd.net.inside import Inside
 from sslmd.servers.own_user import ROOT as ROOT_USER
 from sslmd.servers.own_user import USER
 from sslmd.setup.init_look import look
@@ -92,7 +94,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         conf_dir = locate_conf_dir(args.conf_dir, os.environ)
         _refuse_existing(conf_dir)
         answers = _Interview(asks).answers(args, conf_dir)
-        looked = asyncio.run(look(answers, Resolver()))
+        looked = asyncio.run(look(answers, Resolver(DnsAsker(Inside()))))
         answers = replace(answers, resolvers=looked.resolvers)
         if asks:
             print(f"\nThis will be written to {answers.conf_dir}:")

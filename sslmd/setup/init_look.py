@@ -99,7 +99,7 @@ async def _zone(answers: Answers, resolver: Resolver, primary: NameServer) -> li
     if not answers.needs_dns:
         return []
     zone = ZoneName.parse(answers.domain)
-    first = await reach(primary, zone)
+    first = await reach(resolver.asker, primary, zone)
     remarks = []
     if problem := first.fault or (first.udp and first.tcp and first.udp):
         remarks.append(
@@ -116,7 +116,9 @@ async def _zone(answers: Answers, resolver: Resolver, primary: NameServer) -> li
         return [*remarks, f"no name server of {zone} is known to the resolvers here: see its NS"]
     remarks += [f"the name server {host} of {zone} has no address" for host in found.lacking]
     remarks += [f"the name servers of {zone}: {say(found.cut)}"] if found.cut else []
-    reached = await asyncio.gather(*(reach(server, zone) for server in found.servers))
+    reached = await asyncio.gather(
+        *(reach(resolver.asker, server, zone) for server in found.servers)
+    )
     around = next((one.part_of for one in reached if one.part_of), "")
     if around and not first.part_of:
         remarks.append(_is_part(zone, around))

@@ -166,6 +166,7 @@ async def _order(
         names, wildcards = sorted(map(str, lost)), sorted(set(map(str, lost.values())))
         why = Reason(Failed.OVERSHADOWED, names=tuple(names), wildcards=tuple(wildcards))
         _tell(attempt, why, ordering)
+    ordering.telling.ordered(attempt.cert, server.url)
     return await _Proof(attempt, aims, checks, engine, ordering).order()
 
 

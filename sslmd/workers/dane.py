@@ -12,7 +12,7 @@ from sslmd.core.dane.report import Finding
 from sslmd.core.dane.tlsa import Material, Owned, Tlsa, association, endpoint_of, heeded
 from sslmd.core.errors import Transient
 from sslmd.core.names import BadName, CertId, DomainName, SetName, ZoneName
-from sslmd.dns.ask import NameServer
+from sslmd.dns.ask import DnsAsker, NameServer
 from sslmd.dns.dnssec import validated
 from sslmd.dns.nameservers import addresses_at
 from sslmd.net.probe_messages import Served
@@ -21,7 +21,7 @@ from sslmd.workers.tools import Publishing, Site
 
 
 async def ask_resolver(
-    zone: ZoneName, needed: Collection[Owned], site: Site, *, signed: bool
+    asker: DnsAsker, zone: ZoneName, needed: Collection[Owned], site: Site, *, signed: bool
 ) -> None:
     """Ask the validating resolver, if there is one, for records that have to be there by now.
 
@@ -33,7 +33,7 @@ async def ask_resolver(
         return
     resolver = NameServer(named.host, named.port)
     for owner in sorted({owner for owner, _ in needed}):
-        found = await validated(owner, resolver)
+        found = await validated(asker, owner, resolver)
         if found.problem:
             raise Transient(found.problem, about=f"zone {zone}")
         if not found.secure:
@@ -84,7 +84,7 @@ async def look(
 
     async def addresses(host: DomainName) -> tuple[str, ...]:
         if servers:
-            return await addresses_at(host, zone, servers, resolver)
+            return await addresses_at(resolver.asker, host, zone, servers, resolver)
         return await resolver.addresses(host.text)
 
     ports = tcp_ports(owners)

@@ -21,6 +21,7 @@ from sslmd.core.names import BadName, CertId, DomainName, machine_of
 from sslmd.core.reason import Reason, Said
 from sslmd.core.spec import AcmeCa
 from sslmd.core.words.sentence import say
+from sslmd.dns.answers import addresses_in
 from sslmd.servers import http01
 from sslmd.servers.http01_look import LOOKS, MOST_OF_NAME, NotShown, fetch_back
 from sslmd.store.layout import http_note
@@ -193,7 +194,7 @@ class FileChallenges:
                 self._ordering.resolver.lookup(host, "A"),
                 self._ordering.resolver.lookup(host, "AAAA"),
             )
-        return [rdata.address for rrset in found if rrset for rdata in rrset]
+        return [address for one in found for address in addresses_in(one)]
 
 
 FilesLeft = tuple[CertId, str, tuple[str, ...]]

@@ -20,8 +20,8 @@ from sslmd.core.dane.places import Elsewhere, Ends, Fate, Place, Places, sure_pl
 from sslmd.core.dane.tlsa import Content, Tlsa, endpoint_of, owner_of
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, DomainName, ZoneName
-from sslmd.dns.answers import LONGEST_CHAIN
-from sslmd.dns.ask import NameServer
+from sslmd.dns.answers import LONGEST_CHAIN, tlsa_of
+from sslmd.dns.ask import DnsAsker, NameServer
 from sslmd.dns.look import TLSA, look_at
 from sslmd.dns.nameservers import authoritative, end_of_host
 from sslmd.dns.owners import OwnerFacts, OwnerLook
@@ -33,13 +33,16 @@ _NONE = 0
 
 
 async def places_of(
-    zone: ZoneName, owners: Collection[DomainName], servers: Sequence[NameServer]
+    asker: DnsAsker,
+    zone: ZoneName,
+    owners: Collection[DomainName],
+    servers: Sequence[NameServer],
 ) -> dict[DomainName, Place]:
     """Return where the records of each owner belong; raises nothing for what it finds.
 
     An owner of which nobody tells is `UNKNOWN`, and keeps out no other (I6).
     """
-    look = OwnerLook(zone, servers)
+    look = OwnerLook(asker, zone, servers)
 
     async def one(owner: DomainName) -> Place:
         try:
@@ -136,14 +139,15 @@ async def find_places(
             for owner in owners
         }
     else:
-        asked = await places_of(zone, owners, servers)
-        notes = await _with_ttls(zone, asked, notes, before, servers)
+        asked = await places_of(resolver.asker, zone, owners, servers)
+        notes = await _with_ttls(resolver.asker, zone, asked, notes, before, servers)
     found = sure_places(asked, notes.moved, before, known)
     moved = {owner: place.at for owner, place in found.items() if place.fate is Fate.MOVED}
     return found, replace(notes, moved=moved)
 
 
 async def _with_ttls(
+    asker: DnsAsker,
     zone: ZoneName,
     places: Places,
     notes: ZoneNotes,
@@ -157,7 +161,7 @@ async def _with_ttls(
     ends = {place.at for place in places.values() if place.at.is_within(zone)}
     fresh = {*places, *ends} - before.keys()
     longest = dict(notes.longest)
-    for server in await look_at(zone, servers, fresh, TLSA):
+    for server in await look_at(asker, zone, servers, fresh, TLSA):
         for owner, one in server.owners.items():
             if one.ttl > notes.ttl:
                 longest[owner] = max(longest.get(owner, 0), one.ttl)
@@ -237,7 +241,7 @@ async def _by_servers(at: DomainName, zone: ZoneName, site: Site, resolver: Reso
     servers = await authoritative(zone, site.config.primary_for(zone), resolver)
     shown: list[frozenset[Tlsa]] = []
     ttl, problem = 0, ""
-    for server in await look_at(zone, servers, [at], TLSA):
+    for server in await look_at(resolver.asker, zone, servers, [at], TLSA):
         one = server.owners.get(at)
         if one is None:
             problem = problem or f"{server.server} {server.silent or server.out_of_reach}"
@@ -256,9 +260,5 @@ async def _by_servers(at: DomainName, zone: ZoneName, site: Site, resolver: Reso
 async def _by_resolver(at: DomainName, site: Site, resolver: Resolver) -> Elsewhere:
     named = site.config.globals.dns_validating_resolver
     if named is not None:
-        resolver = Resolver([NameServer(named.host, named.port)])
-    rrset = await resolver.lookup(at.text, "TLSA")
-    records = frozenset(
-        Tlsa(one.usage, one.selector, one.mtype, one.cert.hex()) for one in rrset or () if one.cert
-    )
-    return Elsewhere(at, records, rrset.ttl if rrset is not None and records else _NONE)
+        resolver = Resolver(resolver.asker, [NameServer(named.host, named.port)])
+    return Elsewhere(at, *tlsa_of(await resolver.lookup(at.text, "TLSA")))

@@ -89,9 +89,11 @@ class Preflight:
         if zone is None:
             return await self.resolver.addresses(name)
         try:
-            followed = await follow(host, zone, await self.servers(zone))
+            followed = await follow(self.resolver.asker, host, zone, await self.servers(zone))
             if followed.delegated is None and followed.target.is_within(zone):
-                return await addresses_at(followed.target, zone, await self.servers(zone))
+                return await addresses_at(
+                    self.resolver.asker, followed.target, zone, await self.servers(zone)
+                )
         except Transient as err:
             # A firewall may keep us from our own name servers, and not the CA.
             for resolver in dict.fromkeys((self._public(), self.resolver)):
@@ -115,9 +117,9 @@ class Preflight:
         """Return what is wrong with a zone's DNSSEC, None if nothing is or nobody can tell."""
         resolver = self.config.globals.dns_validating_resolver
         if resolver is not None:
-            return await bogus(zone, NameServer(resolver.host, resolver.port))
+            return await bogus(self.resolver.asker, zone, NameServer(resolver.host, resolver.port))
         with suppress(Transient):  # the system has none
-            return await bogus_here(zone, self.resolver.servers())
+            return await bogus_here(self.resolver.asker, zone, self.resolver.servers())
         return None
 
     async def _check_caa(self, hosts: list[DomainName]) -> None:
@@ -145,7 +147,7 @@ class Preflight:
         configured = self.config.globals.dns_validating_resolver
         if configured is None:
             return self.resolver
-        return Resolver([NameServer(configured.host, configured.port)])
+        return Resolver(self.resolver.asker, [NameServer(configured.host, configured.port)])
 
     async def _asked_of(self, hosts: list[DomainName]) -> Mapping[ZoneName, tuple[NameServer, ...]]:
         """Return the name servers of our zones, none where nobody tells which they are."""

@@ -51,6 +51,7 @@ from sslmd.core.spec import OwnCa, SelfSigned
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision, due, view_of, with_lost_ca
 from sslmd.core.words.sentence import say
+from sslmd.dns.ask import DnsAsker
 from sslmd.dns.resolver import Resolver
 from sslmd.net.inside import Inside
 from sslmd.servers import around, as_found
@@ -200,12 +201,13 @@ def _look_for_lost_cas(book: dict[CertId, Rehearsed]) -> None:
 
 async def _rehearse(site: Site, threads: Threads, standings: Standings, found: Rehearsal) -> None:
     book, telling = found.certs, Telling()
-    means = means_of(site, threads, telling, Resolver(), net=Inside())
+    net = Inside()
+    means = means_of(site, threads, telling, Resolver(DnsAsker(net)), net=net)
     publishing = Publishing(site, threads, standings, telling, means)
     found.zones = await rehearse_zones(publishing, book)
     zones = {one.name.text: one for one in found.zones}
     hosts = [THIS_HOST, *sorted(hosts_of(site.config))]
-    known = await Locality(threads.look_up).local(hosts)
+    known = await Locality(means.net).local(hosts)
     here = {host for host, is_here in known.items() if is_here}
     for cert, one in book.items():
         zone = zones.get(cert.group)

@@ -230,7 +230,7 @@ async def _with_mx(
     try:
         primary = site.config.primary_for(zone)
         servers = await authoritative(zone, primary, resolver)
-        found = await mail_of(zone, servers)
+        found = await mail_of(resolver.asker, zone, servers)
     except SslmError as err:
         if not known:
             raise
@@ -264,5 +264,5 @@ async def look(
             raise
         servers = known
     began = instant()
-    seen = await look_at_servers(zone, servers, owners, TLSA)
+    seen = await look_at_servers(resolver.asker, zone, servers, owners, TLSA)
     return NameServersSeen(tuple(seen), began, instant(), site.now()), servers

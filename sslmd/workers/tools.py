@@ -35,10 +35,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-# Names of hosts that are looked up at a time.
-LOOKUPS = 16
-
-
 def _unheard(*_: object) -> None:
     """Nobody listens."""
 
@@ -87,7 +83,7 @@ class Telling:
 
     `tell`: event and text for the journal. A job that takes long reports how far it is by
     `progress`. `count` takes in names that a CA may have failed to validate, `count_issued` a
-    certificate that it issued.
+    certificate that it issued; `ordered` an order that is about to be made at a directory.
     """
 
     tell: Callable[[str, str, CertId | None], None] = _unheard
@@ -95,6 +91,7 @@ class Telling:
     progress: Callable[[CertId, str], None] = _unheard
     count: Callable[[CertId, tuple[str, ...]], None] = _unheard
     count_issued: Callable[[CertId, Issuance], None] = _unheard
+    ordered: Callable[[CertId, str], None] = _unheard
 
 
 @dataclass(slots=True)
@@ -120,8 +117,6 @@ class Threads:
     ) -> None:
         self._jobs = jobs
         self._others = others or jobs
-        # Name servers that are silent hold up nobody but those who ask for names.
-        self._lookups = ThreadPoolExecutor(LOOKUPS, "sslmd-lookups")
         self._bug = bug
         self._background: set[asyncio.Task[None]] = set()
 
@@ -136,10 +131,6 @@ class Threads:
     async def aside(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what waits for others, or must not wait for jobs, in threads of its own (I9)."""
         return await _run_in(self._others, lambda: func(*args, **kwargs))
-
-    async def look_up(self, call: Callable[[], T]) -> T:
-        """Run what asks for the addresses of a name."""
-        return await _run_in(self._lookups, call)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done that nobody waits for and that ends by itself."""

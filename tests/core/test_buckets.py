@@ -95,7 +95,7 @@ def test_limits_are_known_of_lets_encrypt_and_can_be_changed() -> None:
 
 
 def test_a_forecast_says_when_the_last_comes_and_what_it_waits_for() -> None:
-    rate, key = Rate(300, timedelta(hours=3)), (CaLimit.ORDERS, "le")
+    rate, key = Rate(300, timedelta(hours=3)), (CaLimit.ORDERS, ("le", ""))
     got = forecast([[key]] * 1000, {}, {CaLimit.ORDERS: rate}, NOW, 10 * SECOND, 50)
     assert got.bound is CaLimit.ORDERS
     assert got.rate == rate
@@ -107,7 +107,7 @@ def test_a_forecast_says_when_the_last_comes_and_what_it_waits_for() -> None:
 
 @given(RATES, st.integers(1, 60), st.integers(1, 9))
 def test_a_forecast_is_what_then_happens(rate: Rate, number: int, places: int) -> None:
-    key = (CaLimit.ORDERS, "")
+    key = (CaLimit.ORDERS, ("", ""))
     got = forecast([[key]] * number, {}, {CaLimit.ORDERS: rate}, NOW, SECOND, places)
     now, full, ends = NOW, None, list[datetime]()
     for _ in range(number):

@@ -38,6 +38,7 @@ from sslmd.core.events import (
     TrialAsked,
     TrialEnded,
     WasIssued,
+    WasOrdered,
 )
 from sslmd.core.lifecycle import (
     TABLE,
@@ -52,6 +53,7 @@ from sslmd.core.state import (
     CertState,
     Delivered,
     Issuance,
+    OrderMade,
     Phase,
     Request,
     Server,
@@ -112,6 +114,7 @@ EVENTS: dict[type[Event], Event] = {
     AttemptFailed: AttemptFailed(Track.RENEW, TROUBLE),
     Counted: Counted(NOW, ("example.com",)),
     WasIssued: WasIssued(ISSUANCE),
+    WasOrdered: WasOrdered(OrderMade(ISSUANCE.server, NOW)),
     TrialAsked: TrialAsked(TRIAL),
     TrialEnded: TrialEnded(NOW, TRIAL, because("it would")),
 }
@@ -142,6 +145,7 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
             AttemptFailed,
             Counted,
             WasIssued,
+            WasOrdered,
             TrialAsked,
             TrialEnded,
         )
@@ -234,6 +238,7 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
                 "TlsaLooked": TlsaLooked(now, None),
                 "Counted": Counted(now, ("example.com",)),
                 "WasIssued": WasIssued(replace(ISSUANCE, at=now)),
+                "WasOrdered": WasOrdered(OrderMade(ISSUANCE.server, now)),
                 "ServerCopied": ServerCopied(now, WEB, None),
                 "ServersWanting": ServersWanting(now, frozenset({"localhost"})),
                 "RestartAsked": RestartAsked(now, "web", frozenset({"localhost"})),

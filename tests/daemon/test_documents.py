@@ -80,7 +80,7 @@ def test_the_line_in_systemctl_status_counts_what_sslmctl_status_counts() -> Non
     entry = Entry(WANTED, frozenset(), CertState(Phase.SETTLED, CURR), "", Decision(WAITS))
     registry.put(WANTED.spec.id, Taken(entry))
     planner = SimpleNamespace(
-        registry=registry, site=SimpleNamespace(now=lambda: now), queue=(), refused=None
+        registry=registry, site=SimpleNamespace(now=lambda: now), queue=(), refused=None, net=None
     )
     assert problems(Cert(status_entry(WANTED.spec.id, entry)), now)
     assert summary(cast("Any", planner)) == "1 certificates, 1 live, 1 in trouble"

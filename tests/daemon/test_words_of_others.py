@@ -85,7 +85,7 @@ _INVISIBLE = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe0f\u180b\U
 
 
 def check_line(line: str, most: int = 1 << 17) -> None:
-    bad = [one for one in line if unicodedata.category(one) in _BAD or one in _INVISIBLE]
+    bad = [one for one in set(line) if unicodedata.category(one) in _BAD or one in _INVISIBLE]
     assert not bad, f"{bad!r} in {line[:200]!r}"
     assert len(line) < most
 

@@ -27,7 +27,7 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, Phase
 from sslmd.core.words.sentence import say
-from sslmd.daemon.api import status_document
+from sslmd.daemon.api import beside
 from sslmd.daemon.api.status_document import status_entry
 from sslmd.daemon.registry import Gone, Taken
 from sslmd.daemon.tell.changes import Changes
@@ -629,7 +629,7 @@ async def test_a_name_server_that_answers_everything_with_64_kb(world: World) ->
 
 async def test_status_has_what_is_cut_off() -> None:
     bounds().cut(ZONE, Reason(Failed.CUT_SERVERS, number=40, most=16))
-    (told,) = status_document.dns()
+    (told,) = beside.dns()
     assert told["text"].startswith("zone example.com: of its 40 name servers the first 16 by name")
     assert told["reason_code"] == "not-watched"
 

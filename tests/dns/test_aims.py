@@ -16,6 +16,7 @@ from sslmd.dns.aims import Aim, Aims, Learnt
 from sslmd.dns.ask import NameServer
 from sslmd.dns.resolver import Resolver
 from tests.dns.test_owners import Server
+from tests.stand.asking import ASKER
 from tests.stand.responder import Responder
 
 OWNER = "_acme-challenge.www.example.com"
@@ -65,7 +66,7 @@ class World:
                     raise Transient(f"zone {zone} has no name server that can be asked")
                 return [foreign.server]
 
-            known = Resolver([self.resolver.server])
+            known = Resolver(ASKER, [self.resolver.server])
             yield Aims(load(self.top / "conf.d"), known, servers, self.learnt, others)
 
     async def aim(self, owner: str = OWNER) -> Aim:

@@ -14,7 +14,9 @@ import dns.rrset
 import pytest
 
 from sslmd.core.names import DomainName
-from sslmd.dns.ask import NameServer, Silent, ask
+from sslmd.dns.ask import NameServer, Silent
+from sslmd.net.dns_messages import Address
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder, Zone
 
 WWW = DomainName("www.example.com")
@@ -39,15 +41,17 @@ async def test_an_answer() -> None:
     zone = Zone()
     zone.add("www.example.com", "A", "192.0.2.1")
     async with Responder(zone) as responder:
-        answer = await ask(responder.server, WWW, "A")
-    assert answer.rcode() == dns.rcode.NOERROR
-    assert answer.answer[0][0].address == "192.0.2.1"
+        answer = await ASKER.ask(responder.server, WWW, "A")
+    assert answer.rcode == dns.rcode.NOERROR
+    assert answer.answer[0].records == (Address("192.0.2.1"),)
 
 
 async def test_what_is_asked_for() -> None:
     async with Responder(Zone()) as responder:
-        await ask(responder.server, WWW, "A")
-        await ask(responder.server, WWW, "A", recursive=True, dnssec=True, checking_disabled=True)
+        await ASKER.ask(responder.server, WWW, "A")
+        await ASKER.ask(
+            responder.server, WWW, "A", recursive=True, dnssec=True, checking_disabled=True
+        )
     plain, full = responder.queries
     assert not plain.flags & (dns.flags.RD | dns.flags.CD)
     assert (plain.edns, plain.payload) == (0, 1232)
@@ -78,9 +82,9 @@ async def test_a_server_without_edns_is_asked_without_it(
         return refusal
 
     async with Responder(answering) as responder:
-        answer = await ask(responder.server, WWW, "A", recursive=True)
-        assert answer.rcode() == dns.rcode.NOERROR
-        assert answer.answer[0][0].address == "192.0.2.1"
+        answer = await ASKER.ask(responder.server, WWW, "A", recursive=True)
+        assert answer.rcode == dns.rcode.NOERROR
+        assert answer.answer[0].records == (Address("192.0.2.1"),)
         first, second = responder.queries
         assert (first.edns, second.edns) == (0, -1)
         assert second.flags & dns.flags.RD
@@ -102,7 +106,7 @@ async def test_a_server_without_edns_is_no_useless_one_however_much_is_asked() -
         return refusal
 
     async with Responder(answering) as responder:
-        answers = await asyncio.gather(*(ask(responder.server, name, "A") for name in names))
+        answers = await asyncio.gather(*(ASKER.ask(responder.server, name, "A") for name in names))
     assert all(answer.answer for answer in answers)
     assert len(responder.queries) == 2 * len(names)
 
@@ -114,7 +118,7 @@ async def test_one_that_understands_nothing_is_asked_twice_and_no_more() -> None
         return refusal
 
     async with Responder(answering) as responder:
-        assert (await ask(responder.server, WWW, "A")).rcode() == dns.rcode.FORMERR
+        assert (await ASKER.ask(responder.server, WWW, "A")).rcode == dns.rcode.FORMERR
         assert len(responder.queries) == 2
 
 
@@ -130,8 +134,8 @@ async def test_a_long_answer_comes_by_tcp() -> None:
         return cut
 
     async with Responder(answering) as responder:
-        answer = await ask(responder.server, WWW, "TXT")
-    assert len(answer.answer[0]) == 50
+        answer = await ASKER.ask(responder.server, WWW, "TXT")
+    assert len(answer.answer[0].records) == 50
 
 
 @pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.FORMERR])
@@ -139,7 +143,7 @@ async def test_a_refusal_is_an_answer(rcode: dns.rcode.Rcode) -> None:
     zone = Zone()
     zone.rcode = rcode
     async with Responder(zone) as responder:
-        assert (await ask(responder.server, WWW, "A")).rcode() == rcode
+        assert (await ASKER.ask(responder.server, WWW, "A")).rcode == rcode
 
 
 def wrong_id(query: dns.message.Message, tcp: bool) -> Answer:
@@ -172,7 +176,7 @@ async def test_what_does_not_answer_the_question_is_passed_over(
     assert callable(answering)
     async with Responder(answering) as responder:
         with pytest.raises(Silent, match=r"ns\.example\.com .* that answers the question"):
-            await ask(responder.server, WWW, "A", timeout=0.1)
+            await ASKER.ask(responder.server, WWW, "A", timeout=0.1)
 
 
 async def test_an_answer_after_forged_ones_is_taken() -> None:
@@ -186,8 +190,8 @@ async def test_an_answer_after_forged_ones_is_taken() -> None:
     async with Responder(answering) as responder:
         for _ in range(2):
             with pytest.raises(Silent):
-                await ask(responder.server, WWW, "A", timeout=0.05)
-        assert (await ask(responder.server, WWW, "A")).answer
+                await ASKER.ask(responder.server, WWW, "A", timeout=0.05)
+        assert (await ASKER.ask(responder.server, WWW, "A")).answer
 
 
 async def test_a_lost_question_is_sent_again() -> None:
@@ -198,14 +202,14 @@ async def test_a_lost_question_is_sent_again() -> None:
         return None if next(times, False) else zone(query, tcp)
 
     async with Responder(answering) as responder:
-        await ask(responder.server, WWW, "A")
+        await ASKER.ask(responder.server, WWW, "A")
     assert len(responder.queries) == 2
 
 
 async def test_silence() -> None:
     async with Responder(lambda _query, _tcp: None) as responder:
         with pytest.raises(Silent, match=r"did not answer within 0\.1 s") as caught:
-            await ask(responder.server, WWW, "A", timeout=0.1)
+            await ASKER.ask(responder.server, WWW, "A", timeout=0.1)
     assert caught.value.problem == "did not answer within 0.1 s"
     assert caught.value.server == responder.server
 
@@ -215,7 +219,7 @@ async def test_a_port_where_nobody_listens_is_noticed_at_once() -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     with pytest.raises(Silent, match="Connection refused"):
-        await ask(NameServer("127.0.0.1", port), WWW, "A")
+        await ASKER.ask(NameServer("127.0.0.1", port), WWW, "A")
 
 
 @pytest.mark.parametrize("reply", [None, b"\x00" * 20])
@@ -229,20 +233,22 @@ async def test_a_tcp_side_that_is_no_use(reply: bytes | None) -> None:
 
     async with Responder(answering) as responder:
         with pytest.raises(Silent, match="TCP"):
-            await ask(responder.server, WWW, "A")
+            await ASKER.ask(responder.server, WWW, "A")
 
 
 async def test_a_server_without_an_address() -> None:
     with pytest.raises(Silent, match="has no address"):
-        await ask(NameServer("ns.example.com"), WWW, "A")
+        await ASKER.ask(NameServer("ns.example.com"), WWW, "A")
 
 
 NO_NETWORK = ["unshare", "--map-root-user", "--net"]
 ASK = """
 import asyncio, sys
 from sslmd.dns.ask import *
+from sslmd.net.inside import Inside
 try:
-    asyncio.run(ask(NameServer(sys.argv[1], name="ns.example.com"), "example.com", "SOA"))
+    server = NameServer(sys.argv[1], name="ns.example.com")
+    asyncio.run(DnsAsker(Inside()).ask(server, "example.com", "SOA"))
 except OutOfReach as err:
     print(err)
 """

@@ -17,6 +17,7 @@ from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.caa import Property, caa_lookup, forbidden, names_account
 from sslmd.dns.resolver import Resolver
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder, Zone
 from tests.stand.server import free_port
 
@@ -218,7 +219,7 @@ def outside() -> Zone:
 
 async def test_our_servers_for_our_zones_resolvers_for_others() -> None:
     async with Responder(served()) as ns, Responder(outside(), "") as resolver:
-        lookup = caa_lookup({ZONE: [ns.server]}, Resolver([resolver.server]))
+        lookup = caa_lookup({ZONE: [ns.server]}, Resolver(ASKER, [resolver.server]))
         assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
         assert await lookup("www.example.com") == []
         assert resolver.queries == []
@@ -241,12 +242,12 @@ async def test_a_zone_below_is_looked_up_by_resolvers() -> None:
     below = Zone("sub.example.com")
     below.add("sub.example.com", "CAA", '0 issue "other.example"')
     async with Responder(parent) as ns, Responder(below, "") as resolver:
-        lookup = caa_lookup({ZONE: [ns.server]}, Resolver([resolver.server]))
+        lookup = caa_lookup({ZONE: [ns.server]}, Resolver(ASKER, [resolver.server]))
         assert await lookup("sub.example.com") == [Property(0, "issue", "other.example")]
 
 
 async def test_what_resolvers_cannot_tell_is_left_to_the_ca() -> None:
-    lookup = caa_lookup({}, Resolver([]))
+    lookup = caa_lookup({}, Resolver(ASKER, []))
     assert await lookup("www.example.org") == []
 
 
@@ -257,8 +258,8 @@ async def test_what_our_own_servers_cannot_tell_is_trouble() -> None:
     async with Responder(broken) as first, Responder(lame) as second, Responder(served()) as good:
         servers = [first.server, second.server]
         with pytest.raises(Transient) as caught:
-            await caa_lookup({ZONE: servers}, Resolver([]))("example.com")
-        lookup = caa_lookup({ZONE: [*servers, good.server]}, Resolver([]))
+            await caa_lookup({ZONE: servers}, Resolver(ASKER, []))("example.com")
+        lookup = caa_lookup({ZONE: [*servers, good.server]}, Resolver(ASKER, []))
         assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
     text = str(caught.value)
     assert text.startswith("zone example.com: no name server gives the CAA records of example.com")
@@ -271,13 +272,15 @@ async def test_silent_servers_of_ours_leave_it_to_the_resolver_and_then_to_the_c
     nowhere = [NameServer("127.0.0.1", free_port()) for _ in range(2)]
     unknown: dict[str, Reason] = {}
     async with Responder(served(), "") as resolver:
-        lookup = caa_lookup({ZONE: nowhere}, Resolver([resolver.server]), unknown.__setitem__)
+        lookup = caa_lookup(
+            {ZONE: nowhere}, Resolver(ASKER, [resolver.server]), unknown.__setitem__
+        )
         assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
         # Nobody tells which they are: the same.
-        lookup = caa_lookup({ZONE: []}, Resolver([resolver.server]), unknown.__setitem__)
+        lookup = caa_lookup({ZONE: []}, Resolver(ASKER, [resolver.server]), unknown.__setitem__)
         assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
     assert unknown == {}
-    lookup = caa_lookup({ZONE: nowhere}, Resolver([]), unknown.__setitem__)
+    lookup = caa_lookup({ZONE: nowhere}, Resolver(ASKER, []), unknown.__setitem__)
     assert await lookup("www.example.com") == await lookup("example.com") == []
     assert list(unknown) == ["www.example.com", "example.com"]
     assert str(nowhere[0]) in say(unknown["www.example.com"])
@@ -287,10 +290,10 @@ async def test_a_resolver_knows_better_than_our_own_broken_server() -> None:
     broken = Zone()
     broken.rcode = dns.rcode.SERVFAIL
     async with Responder(broken) as ns, Responder(served(), "") as resolver:
-        lookup = caa_lookup({ZONE: [ns.server]}, Resolver([resolver.server]))
+        lookup = caa_lookup({ZONE: [ns.server]}, Resolver(ASKER, [resolver.server]))
         assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
     unknown: dict[str, Reason] = {}
     async with Responder(broken, "") as resolver:
-        lookup = caa_lookup({}, Resolver([resolver.server]), unknown.__setitem__)
+        lookup = caa_lookup({}, Resolver(ASKER, [resolver.server]), unknown.__setitem__)
         assert await lookup("www.example.org") == []
     assert "answers SERVFAIL" in say(unknown["www.example.org"])

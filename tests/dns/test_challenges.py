@@ -27,6 +27,7 @@ from sslmd.dns.means import Means
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace
 from sslmd.store.layout import challenge_file
+from tests.stand.asking import ASKER
 from tests.stand.responder import Responder, Zone
 from tests.stand.world import START
 
@@ -136,7 +137,7 @@ class World:
             )
             self.config = load(conf)
             self.means = Means(
-                lambda: self.config, self._run, self._thread, Resolver([]), pace=QUICK
+                lambda: self.config, self._run, self._thread, Resolver(ASKER, []), pace=QUICK
             )
             challenges = Challenges(
                 self.means,

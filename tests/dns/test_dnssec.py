@@ -14,6 +14,7 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.dnssec import Validated, bogus, bogus_here, validated
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder, Zone
 from tests.stand.server import free_port
 
@@ -42,7 +43,7 @@ class Validating:
 @pytest.mark.parametrize("rcode", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])
 async def test_signed_or_not_all_is_well(rcode: dns.rcode.Rcode) -> None:
     async with Responder(Validating(rcode, rcode), "") as resolver:
-        assert await bogus(ZONE, resolver.server) is None
+        assert await bogus(ASKER, ZONE, resolver.server) is None
         assert len(resolver.queries) == 1
         assert resolver.queries[0].flags & dns.flags.RD
 
@@ -61,7 +62,7 @@ async def test_signed_or_not_all_is_well(rcode: dns.rcode.Rcode) -> None:
 async def test_a_bogus_zone(told: tuple[dns.edns.Option, ...], text: str) -> None:
     answering = Validating(dns.rcode.SERVFAIL, dns.rcode.NOERROR, *told)
     async with Responder(answering, "") as resolver:
-        said = say(await bogus(ZONE, resolver.server))
+        said = say(await bogus(ASKER, ZONE, resolver.server))
         port = resolver.server.port
     assert said.startswith(
         f"zone example.com: its DNSSEC does not validate at 127.0.0.1:{port}{text}, and no CA"
@@ -74,14 +75,14 @@ async def test_a_bogus_zone(told: tuple[dns.edns.Option, ...], text: str) -> Non
 async def test_a_resolver_that_cannot_tell(rcode: dns.rcode.Rcode) -> None:
     async with Responder(Validating(rcode, rcode), "") as resolver:
         with pytest.raises(Transient, match=f"answers {dns.rcode.to_text(rcode)}"):
-            await bogus(ZONE, resolver.server)
+            await bogus(ASKER, ZONE, resolver.server)
 
 
 async def test_a_silent_resolver() -> None:
     async with Responder(Validating(dns.rcode.NOERROR, dns.rcode.NOERROR), "") as resolver:
         pass
     with pytest.raises(Transient, match="correct dns_validating_resolver"):
-        await bogus(ZONE, resolver.server)
+        await bogus(ASKER, ZONE, resolver.server)
 
 
 # --- TLSA records ---
@@ -105,8 +106,8 @@ async def test_records_that_validate_and_unsigned_ones(*, secure: bool) -> None:
         return made
 
     async with Responder(answer, "") as resolver:
-        assert await validated(MAIL, resolver.server) == Validated(frozenset({ONE}), secure)
-        assert await validated(WEB, resolver.server) == Validated(frozenset(), secure)
+        assert await validated(ASKER, MAIL, resolver.server) == Validated(frozenset({ONE}), secure)
+        assert await validated(ASKER, WEB, resolver.server) == Validated(frozenset(), secure)
         assert resolver.queries[0].flags & dns.flags.RD
         assert resolver.queries[0].ednsflags & dns.flags.DO
 
@@ -123,7 +124,7 @@ async def test_records_that_validate_and_unsigned_ones(*, secure: bool) -> None:
 async def test_bogus_records(owner: DomainName, harm: str, unchecked: dns.rcode.Rcode) -> None:
     told = dns.edns.EDEOption(dns.edns.EDECode.SIGNATURE_EXPIRED)
     async with Responder(Validating(dns.rcode.SERVFAIL, unchecked, told), "") as resolver:
-        found = await validated(owner, resolver.server)
+        found = await validated(ASKER, owner, resolver.server)
         port = resolver.server.port
     assert not found.secure
     assert found.records == frozenset()
@@ -138,9 +139,9 @@ async def test_bogus_records(owner: DomainName, harm: str, unchecked: dns.rcode.
 async def test_whether_records_validate_is_not_known(rcode: dns.rcode.Rcode) -> None:
     async with Responder(Validating(rcode, rcode), "") as resolver:
         with pytest.raises(Transient, match=f"{MAIL}: the resolver .* answers"):
-            await validated(MAIL, resolver.server)
+            await validated(ASKER, MAIL, resolver.server)
     with pytest.raises(Transient, match="whether its DNSSEC holds is not known"):
-        await validated(MAIL, resolver.server)
+        await validated(ASKER, MAIL, resolver.server)
 
 
 # --- the system's resolvers, which nobody named for this ----------------------------------------
@@ -166,7 +167,7 @@ class Validator(Validating):
 @pytest.mark.parametrize("signed", [".", "com"])
 async def test_a_system_resolver_that_validates_is_believed(signed: str) -> None:
     async with Responder(Validator(signed), "") as resolver:
-        said = say(await bogus_here(ZONE, [resolver.server]))
+        said = say(await bogus_here(ASKER, ZONE, [resolver.server]))
     assert said.startswith("zone example.com: its DNSSEC does not validate at ")
     assert said.endswith("name one as dns_validating_resolver")
 
@@ -182,6 +183,6 @@ async def test_other_system_resolvers_are_not_believed() -> None:
         Responder(Validator("."), "") as good,
     ):
         others = [never.server, down.server, NameServer("127.0.0.1", free_port()), well.server]
-        assert await bogus_here(ZONE, others) is None
-        assert await bogus_here(ZONE, []) is None
-        assert "does not validate" in say(await bogus_here(ZONE, [*others, good.server]))
+        assert await bogus_here(ASKER, ZONE, others) is None
+        assert await bogus_here(ASKER, ZONE, []) is None
+        assert "does not validate" in say(await bogus_here(ASKER, ZONE, [*others, good.server]))

@@ -19,8 +19,7 @@ from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.words.sentence import say
-from sslmd.dns import received
-from sslmd.dns.ask import NameServer, Silent, ask
+from sslmd.dns.ask import NameServer, Silent
 from sslmd.dns.bounds import (
     MOST_ADDRESSES,
     MOST_DOUBTFUL,
@@ -34,7 +33,9 @@ from sslmd.dns.manners import LEAST_PAUSE, LONGEST_PAUSE, PLACES, REST, USELESS
 from sslmd.dns.nameservers import authoritative, follow, name_servers
 from sslmd.dns.owners import OwnerLook
 from sslmd.dns.resolver import Resolver
+from sslmd.net.dns_messages import MOST_RECORDS, DnsAnswer
 from tests.stand import virtual_time
+from tests.stand.asking import ASKER
 from tests.stand.hostile_answers import (
     Talk,
     bomb,
@@ -109,8 +110,8 @@ async def test_what_is_no_answer_is_dropped_before_it_is_parsed(
 
     monkeypatch.setattr(dns.message, "_WireReader", Noted)
     async with datagrams(answers) as (server, _):
-        answer = await ask(server, WWW, "A")
-    assert len(answer.answer[0]) == 1
+        answer = await ASKER.ask(server, WWW, "A")
+    assert len(answer.answer[0].records) == 1
     assert len(parsed) == 1
 
 
@@ -131,16 +132,16 @@ async def test_a_datagram_from_another_address_is_not_heard() -> None:
         udp, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", 0))
         try:
             port = udp.get_extra_info("sockname")[1]
-            answer = await ask(NameServer("127.0.0.1", port), WWW, "A")
+            answer = await ASKER.ask(NameServer("127.0.0.1", port), WWW, "A")
         finally:
             udp.abort()
-    assert len(answer.answer[0]) == 1
+    assert len(answer.answer[0].records) == 1
 
 
 async def test_answers_that_cannot_be_read_are_not_waited_for_without_end() -> None:
     async with datagrams(lambda query: [good(query)[:-3]] * 1000) as (server, _):
         with pytest.raises(Silent, match="answers nonsense"):
-            await ask(server, WWW, "A")
+            await ASKER.ask(server, WWW, "A")
 
 
 def by_tcp(answer: Bytes) -> Talk:
@@ -154,7 +155,7 @@ def by_tcp(answer: Bytes) -> Talk:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (many_records, rf"answer of 3800 records, and no more than {received.MOST_RECORDS} are"),
+        (many_records, rf"answer of 3800 records, and no more than {MOST_RECORDS} are"),
         (lambda query: bomb(query, 4000), "answer of 4000 records"),
         (bomb, "an answer whose names take too long to read"),
         (colliding, ""),
@@ -166,30 +167,30 @@ async def test_a_long_answer_to_everything_stalls_nothing_and_is_told(
 ) -> None:
     owners = [DomainName(f"_{n}._tcp.www.example.com") for n in range(1, 9)]
     async with cutting_short(by_tcp(answer)) as server, watched() as stalls:
-        (seen,) = await look_at(ZONE, [server], owners, TLSA)
+        (seen,) = await look_at(ASKER, ZONE, [server], owners, TLSA)
     assert stalls.longest < LONGEST
     if told:
         # As `status` has it, for the zone: its server, and what it does.
         assert "records" in seen.silent or "too long" in seen.silent
         async with cutting_short(by_tcp(answer)) as server:
             with pytest.raises(Silent, match=told):
-                await ask(server, WWW, "A")
+                await ASKER.ask(server, WWW, "A")
 
 
 async def test_a_hundred_bombs_by_udp_stall_nothing() -> None:
     # 1200 bytes hold 66 names of 120 labels: 0.1 s each for dnspython.
     async with datagrams(lambda query: [bomb(query, 66)]) as (server, asked), watched() as stalls:
-        looks = (ask(server, f"n{n}.example.com", "A") for n in range(100))
+        looks = (ASKER.ask(server, f"n{n}.example.com", "A") for n in range(100))
         await asyncio.gather(*looks, return_exceptions=True)
     assert asked
     assert stalls.longest < LONGEST
 
 
 async def test_an_answer_of_as_much_as_is_read_is_read() -> None:
-    most = received.MOST_RECORDS
+    most = MOST_RECORDS
     async with cutting_short(by_tcp(lambda query: many_records(query, most))) as server:
-        answer = await ask(server, WWW, "A")
-    assert len(answer.answer[0]) == most
+        answer = await ASKER.ask(server, WWW, "A")
+    assert len(answer.answer[0].records) == most
 
 
 async def test_long_values_of_many_orders_are_read() -> None:
@@ -203,8 +204,8 @@ async def test_long_values_of_many_orders_are_read() -> None:
         return answer.to_wire(max_size=65535)
 
     async with cutting_short(by_tcp(wire)) as server:
-        answer = await ask(server, name.to_text(), "TXT")
-    assert len(answer.answer[0]) == 250
+        answer = await ASKER.ask(server, name.to_text(), "TXT")
+    assert len(answer.answer[0].records) == 250
 
 
 # --- TCP ------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ def test_slow_and_wrong_tcp_ends_in_time() -> None:
         async with cutting_short(talk) as server:
             begin = asyncio.get_running_loop().time()
             try:
-                await ask(server, WWW, "A")
+                await ASKER.ask(server, WWW, "A")
                 text = "answered"
             except Silent as err:
                 text = err.problem
@@ -270,7 +271,7 @@ async def test_answers_without_end_cost_one() -> None:
             ended.set()
 
     async with cutting_short(talk) as server:
-        assert len((await ask(server, WWW, "A")).answer[0]) == 1
+        assert len((await ASKER.ask(server, WWW, "A")).answer[0].records) == 1
         await asyncio.wait_for(ended.wait(), 10)  # it was hung up on
 
 
@@ -284,7 +285,7 @@ async def test_a_zone_gets_so_many_servers_and_addresses() -> None:
         world.add("example.com", "NS", f"{host}.")
         world.add(host, "A", *(f"192.0.2.{m}" for m in range(1, 30)))
     async with Responder(world, "") as responder:
-        resolver = Resolver([responder.server])
+        resolver = Resolver(ASKER, [responder.server])
         found = await authoritative(ZONE, None, resolver)
         assert len({one.name for one in found}) == MOST_SERVERS
         assert len(found) == MOST_SERVERS * MOST_ADDRESSES
@@ -304,7 +305,7 @@ async def test_no_more_servers_are_looked_up_than_are_asked() -> None:
     for n in range(200):
         world.add("example.com", "NS", f"ns{n:03}.example.net.")
     async with Responder(world, "") as responder:
-        await name_servers(ZONE, None, Resolver([responder.server]))
+        await name_servers(ZONE, None, Resolver(ASKER, [responder.server]))
         assert len(set(responder.asked("A"))) == MOST_SERVERS
 
 
@@ -343,7 +344,7 @@ async def test_ns_records_do_not_lead_into_this_machine_or_network() -> None:
     world.add("ns1.example.com", "A", "127.0.0.1", "8.8.8.8")
     world.add("ns2.example.com", "A", "10.0.0.1")
     async with Responder(world, "") as responder:
-        resolver = Resolver([responder.server])
+        resolver = Resolver(ASKER, [responder.server])
         own = await authoritative(ZONE, None, resolver)
         with pytest.raises(Transient, match=r"ns2.*have no address.*10\.0\.0\.1 is not asked, it "):
             await authoritative(ZONE, None, resolver, foreign=True)
@@ -375,7 +376,7 @@ def test_many_zones_that_name_one_address_ask_it_hardly_at_all(
             async def every_round(zone: ZoneName) -> None:
                 owners = [DomainName(f"_{port}._tcp.{zone}") for port in (25, 443)]
                 for _ in range(10):
-                    await look_at(zone, [responder.server], owners, TLSA)
+                    await look_at(ASKER, zone, [responder.server], owners, TLSA)
                     await asyncio.sleep(30)
 
             await asyncio.gather(*map(every_round, zones))
@@ -385,7 +386,7 @@ def test_many_zones_that_name_one_address_ask_it_hardly_at_all(
             # As soon as it answers, it is asked as others are.
             responder.answering = Zone()
             before = len(responder.queries)
-            looks = (ask(responder.server, f"n{n}.example.com", "A") for n in range(50))
+            looks = (ASKER.ask(responder.server, f"n{n}.example.com", "A") for n in range(50))
             await asyncio.gather(*looks)
             assert len(responder.queries) - before == 50
             assert asyncio.get_running_loop().time() < seconds + (PLACES + 1) * LONGEST_PAUSE
@@ -404,7 +405,7 @@ def test_no_address_is_asked_faster_than_the_schedule_says() -> None:
                 return answer(query, tcp)
 
             responder.answering = noted
-            looks = (ask(responder.server, f"n{n}.example.com", "A") for n in range(1000))
+            looks = (ASKER.ask(responder.server, f"n{n}.example.com", "A") for n in range(1000))
             await asyncio.gather(*looks)
             assert len(times) == 1000
             for begin in times:
@@ -424,15 +425,15 @@ def test_silent_servers_leave_turns_to_those_that_answer() -> None:
 
             async def harm(one: Responder) -> None:
                 for _ in range(10):
-                    looks = (ask(one.server, f"n{n}.example.com", "A") for n in range(PLACES))
+                    looks = (ASKER.ask(one.server, f"n{n}.example.com", "A") for n in range(PLACES))
                     await asyncio.gather(*looks, return_exceptions=True)
 
-            await ask(well.server, "example.com", "A")
+            await ASKER.ask(well.server, "example.com", "A")
             harming = [asyncio.ensure_future(harm(one)) for one in silent]
             loop = asyncio.get_running_loop()
             for n in range(100):
                 begin = loop.time()
-                await ask(well.server, f"n{n}.example.com", "A")
+                await ASKER.ask(well.server, f"n{n}.example.com", "A")
                 worst = max(worst, loop.time() - begin)
                 most = max(most, bounds().under_way)
                 await asyncio.sleep(0.1)
@@ -453,9 +454,9 @@ def test_so_many_questions_are_under_way_in_all() -> None:
         servers = [Responder(Zone(), delay=0.5) for _ in range(40)]
         for one in servers:
             await one.__aenter__()
-        await asyncio.gather(*(ask(one.server, "example.com", "A") for one in servers))
+        await asyncio.gather(*(ASKER.ask(one.server, "example.com", "A") for one in servers))
         looks = [
-            asyncio.ensure_future(ask(one.server, f"n{n}.example.com", "A"))
+            asyncio.ensure_future(ASKER.ask(one.server, f"n{n}.example.com", "A"))
             for one in servers
             for n in range(PLACES)
         ]
@@ -487,7 +488,7 @@ def endless_cnames(query: dns.message.Message, _: bool) -> Answer:
 async def test_cnames_without_end() -> None:
     async with Responder(endless_cnames) as responder:
         with pytest.raises(Permanent, match="lead on and on"):
-            await follow(DomainName("n0.example.com"), ZONE, [responder.server])
+            await follow(ASKER, DomainName("n0.example.com"), ZONE, [responder.server])
         assert len(responder.queries) <= 10
 
 
@@ -501,7 +502,7 @@ async def test_referrals_without_end() -> None:
         return answer
 
     async with Responder(refers) as responder:
-        finding = await OwnerLook(ZONE, [responder.server]).at(WWW)
+        finding = await OwnerLook(ASKER, ZONE, [responder.server]).at(WWW)
         assert finding.in_child
         assert len(responder.queries) <= 10
 
@@ -521,10 +522,12 @@ async def test_a_zone_that_a_server_does_not_have_takes_no_turn_from_its_others(
         return refusal
 
     async with Responder(answering) as responder:
-        lame = [ask(responder.server, f"n{number}.example.org", "A") for number in range(60)]
+        lame = [ASKER.ask(responder.server, f"n{number}.example.org", "A") for number in range(60)]
         found = await asyncio.gather(
-            *lame, *(ask(responder.server, name, "A") for name in good), return_exceptions=True
+            *lame,
+            *(ASKER.ask(responder.server, name, "A") for name in good),
+            return_exceptions=True,
         )
     refused, answers = found[: len(lame)], found[len(lame) :]
     assert any(isinstance(one, Silent) for one in refused)
-    assert all(isinstance(one, dns.message.Message) and one.answer for one in answers)
+    assert all(isinstance(one, DnsAnswer) and one.answer for one in answers)

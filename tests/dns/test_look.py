@@ -23,6 +23,7 @@ from sslmd.core.dane.tlsa import Owned, Tlsa
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.ask import NameServer
 from sslmd.dns.look import AT_ONCE, TLSA, look_at
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Answering, Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -73,13 +74,13 @@ def to_another_question(answer: dns.message.Message) -> None:
 
 async def seen(answering: Answering, *owners: DomainName) -> TlsaSeen:
     async with Responder(answering) as responder:
-        (found,) = await look_at(ZONE, [responder.server], owners, TLSA)
+        (found,) = await look_at(ASKER, ZONE, [responder.server], owners, TLSA)
         return found
 
 
 async def test_what_each_server_shows() -> None:
     async with Responder(zone(ONE, TWO)) as good, Responder(zone(ONE, serial=6)) as lags:
-        both = await look_at(ZONE, [good.server, lags.server], [WEB, MAIL], TLSA)
+        both = await look_at(ASKER, ZONE, [good.server, lags.server], [WEB, MAIL], TLSA)
         assert good.asked("TLSA") == [MAIL.text, WEB.text]
         assert all(query.ednsflags & dns.flags.DO for query in good.queries[1:])
         assert not any(query.flags & dns.flags.RD for query in good.queries)
@@ -95,7 +96,7 @@ async def test_what_each_server_shows() -> None:
 
 
 async def test_nobody_and_nothing() -> None:
-    assert await look_at(ZONE, [], [MAIL], TLSA) == []
+    assert await look_at(ASKER, ZONE, [], [MAIL], TLSA) == []
     assert (await seen(zone(ONE))).owners == {}
 
 
@@ -177,7 +178,7 @@ async def test_a_server_that_is_gone_is_asked_once() -> None:
     async with Responder(zone(ONE)) as responder:
         server = responder.server
     async with Responder(zone(ONE)) as good:
-        gone, fine = await look_at(ZONE, [server, good.server], owners, TLSA)
+        gone, fine = await look_at(ASKER, ZONE, [server, good.server], owners, TLSA)
     assert "Connection refused" in gone.silent
     assert gone.owners == {}
     assert not gone.out_of_reach
@@ -186,7 +187,7 @@ async def test_a_server_that_is_gone_is_asked_once() -> None:
 
 
 async def test_a_server_without_an_address() -> None:
-    (found,) = await look_at(ZONE, [NameServer("no address")], [MAIL], TLSA)
+    (found,) = await look_at(ASKER, ZONE, [NameServer("no address")], [MAIL], TLSA)
     assert found.silent
     assert found.owners == {}
 
@@ -194,7 +195,7 @@ async def test_a_server_without_an_address() -> None:
 async def test_not_too_many_questions_at_a_time() -> None:
     owners = [DomainName(f"_{n}._tcp.example.com") for n in range(30)]
     async with Responder(zone(ONE), delay=0.05) as responder:
-        (found,) = await look_at(ZONE, [responder.server], owners, TLSA)
+        (found,) = await look_at(ASKER, ZONE, [responder.server], owners, TLSA)
         assert responder.most == AT_ONCE
     assert len(found.owners) == 30
 
@@ -258,7 +259,7 @@ def test_garbage_never_raises(noise: bytes, at: int, whole: bool) -> None:
     async def go() -> None:
         async with AsyncExitStack() as stack:
             responder = await stack.enter_async_context(Responder(answer))
-            (found,) = await look_at(ZONE, [responder.server], [MAIL], TLSA)
+            (found,) = await look_at(ASKER, ZONE, [responder.server], [MAIL], TLSA)
             assert missing_at(found, owned((MAIL, TWO))) or found.owners[MAIL].records
 
     asyncio.run(go())

@@ -11,10 +11,11 @@ import dns.message
 import pytest
 
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.dns.ask import NameServer, Silent, ask, heard_by_udp
+from sslmd.dns.ask import NameServer, Silent, heard_by_udp
 from sslmd.dns.manners import ATTEMPTS, PLACES
 from sslmd.dns.owners import OwnerFacts, OwnerLook
 from tests.stand import virtual_time
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -83,7 +84,7 @@ def test_many_owners_at_five_answers_a_second(
 
     async def look() -> None:
         async with Responder(server()) as responder:
-            found = await OwnerLook(ZONE, [responder.server]).all(owners)
+            found = await OwnerLook(ASKER, ZONE, [responder.server]).all(owners)
             assert asyncio.get_running_loop().time() < longest
         assert all(isinstance(one, OwnerFacts) and one.is_plain for one in found.values())
 
@@ -93,7 +94,9 @@ def test_many_owners_at_five_answers_a_second(
 async def ask_many(server: NameServer, number: int = 40) -> list[object]:
     names = [f"n{n}.example.com" for n in range(number)]
     return list(
-        await asyncio.gather(*(ask(server, name, "A") for name in names), return_exceptions=True)
+        await asyncio.gather(
+            *(ASKER.ask(server, name, "A") for name in names), return_exceptions=True
+        )
     )
 
 
@@ -106,7 +109,7 @@ def test_a_server_that_is_dead_costs_one_wait() -> None:
             assert len(responder.asked("A")) <= 3 * PLACES  # each again, and by TCP
             # It is asked again all the same: it may be there now.
             responder.answering = Zone()
-            await ask(responder.server, "www.example.com", "A")
+            await ASKER.ask(responder.server, "www.example.com", "A")
 
     virtual_time.run(look())
 
@@ -131,19 +134,19 @@ async def test_few_questions_at_a_time() -> None:
 
 async def test_the_same_question_is_asked_once() -> None:
     async with Responder(Zone(), delay=0.01) as responder:
-        others = [ask(responder.server, f"n{n}.example.com", "A") for n in range(PLACES)]
-        same = [ask(responder.server, "example.com", "CAA") for _ in range(20)]
+        others = [ASKER.ask(responder.server, f"n{n}.example.com", "A") for n in range(PLACES)]
+        same = [ASKER.ask(responder.server, "example.com", "CAA") for _ in range(20)]
         await asyncio.gather(*others, *same)
         assert len(responder.asked("CAA")) == 1
         # But what was sent is the answer of a moment that is over.
-        await ask(responder.server, "example.com", "CAA")
+        await ASKER.ask(responder.server, "example.com", "CAA")
         assert len(responder.asked("CAA")) == 2
 
 
 async def test_who_waits_no_more_takes_no_place() -> None:
     async with Responder(Zone(), delay=0.01) as responder:
         asking = [
-            asyncio.ensure_future(ask(responder.server, f"n{n}.example.com", "A"))
+            asyncio.ensure_future(ASKER.ask(responder.server, f"n{n}.example.com", "A"))
             for n in range(20)
         ]
         await asyncio.sleep(0)
@@ -158,14 +161,14 @@ def test_whether_it_was_heard_by_udp() -> None:
     async def look() -> None:
         zone = Zone()
         async with Responder(lambda query, tcp: zone(query, tcp) if tcp else None) as responder:
-            await ask(responder.server, "example.com", "SOA")
+            await ASKER.ask(responder.server, "example.com", "SOA")
             assert not heard_by_udp(responder.server)
             # What was lost only once is heard the next time.
             responder.answering = zone
-            await ask(responder.server, "example.com", "SOA")
+            await ASKER.ask(responder.server, "example.com", "SOA")
             assert heard_by_udp(responder.server)
         async with Responder(zone) as responder:
-            await ask(responder.server, "example.com", "SOA")
+            await ASKER.ask(responder.server, "example.com", "SOA")
             assert heard_by_udp(responder.server)
 
     virtual_time.run(look())

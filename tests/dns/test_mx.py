@@ -8,6 +8,7 @@ import pytest
 from sslmd.core.errors import Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.nameservers import mail_of
+from tests.stand.asking import ASKER
 from tests.stand.responder import Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -38,7 +39,7 @@ async def test_hosts(records: list[str], hosts: list[str]) -> None:
     if records:
         zone.add(ZONE.text, "MX", *records)
     async with Responder(zone) as responder:
-        found = (await mail_of(ZONE, [responder.server])).hosts
+        found = (await mail_of(ASKER, ZONE, [responder.server])).hosts
     assert found == tuple(map(DomainName, hosts))
 
 
@@ -50,9 +51,9 @@ async def test_the_first_that_answers_with_authority() -> None:
     good.add(ZONE.text, "MX", "10 mx.example.com.")
     async with Responder(broken) as one, Responder(other) as two, Responder(good) as three:
         servers = [one.server, two.server, three.server]
-        assert (await mail_of(ZONE, servers)).hosts == (DomainName("mx.example.com"),)
+        assert (await mail_of(ASKER, ZONE, servers)).hosts == (DomainName("mx.example.com"),)
         with pytest.raises(Transient) as caught:
-            await mail_of(ZONE, servers[:2])
+            await mail_of(ASKER, ZONE, servers[:2])
     text = str(caught.value)
     assert text.startswith("zone example.com: no name server answers for example.com MX: ")
     assert f"{servers[0]} answers SERVFAIL" in text
@@ -61,4 +62,4 @@ async def test_the_first_that_answers_with_authority() -> None:
 
 async def test_nobody_to_ask() -> None:
     with pytest.raises(Transient, match=r"zone example\.com"):
-        await mail_of(ZONE, [])
+        await mail_of(ASKER, ZONE, [])

@@ -24,6 +24,7 @@ from sslmd.dns.ask import NameServer, Silent
 from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, missing
 from sslmd.dns.look import AT_ONCE, TXT, TXT_OF_RESOLVER, look_at_owner, zone_serial
 from sslmd.dns.observe import Propagation
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -81,6 +82,7 @@ class Site:
             ZONE,
             [one.server for one in authoritative],
             records,
+            asker=ASKER,
             seen=self.see,
             proven=self.proven.append,
             sleep=self.time.sleep,
@@ -119,7 +121,7 @@ async def test_a_server_that_shows_it(site: Site) -> None:
     zone = Zone()
     show(zone, ONE, TWO)
     ns = await site.serve(zone)
-    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    seen = await look_at_owner(ASKER, ZONE, ns.server, OWNER, TXT)
     assert seen.records == {"one", "two"}
     assert seen.fault == ""
 
@@ -128,22 +130,22 @@ async def test_a_server_that_lacks_one_of_two(site: Site) -> None:
     zone = Zone(serial=7)
     show(zone, ONE)
     ns = await site.serve(zone)
-    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    seen = await look_at_owner(ASKER, ZONE, ns.server, OWNER, TXT)
     assert seen.records == {"one"}
     assert seen.fault == ""
-    assert await zone_serial(ns.server, ZONE) == 7
+    assert await zone_serial(ASKER, ns.server, ZONE) == 7
 
 
 async def test_a_negative_answer_tells_the_serial(site: Site) -> None:
     ns = await site.serve(Zone(serial=9))
-    assert (await look_at_owner(ZONE, ns.server, OWNER, TXT)).serial == 9
+    assert (await look_at_owner(ASKER, ZONE, ns.server, OWNER, TXT)).serial == 9
 
 
 async def test_a_record_of_several_strings_is_one_value(site: Site) -> None:
     zone = Zone()
     zone.add(str(OWNER), "TXT", '"o" "ne"')
     ns = await site.serve(zone)
-    assert (await look_at_owner(ZONE, ns.server, OWNER, TXT)).records == {"one"}
+    assert (await look_at_owner(ASKER, ZONE, ns.server, OWNER, TXT)).records == {"one"}
 
 
 @pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED])
@@ -151,7 +153,7 @@ async def test_a_server_that_refuses(site: Site, rcode: dns.rcode.Rcode) -> None
     zone = Zone()
     zone.rcode = rcode
     ns = await site.serve(zone)
-    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    seen = await look_at_owner(ASKER, ZONE, ns.server, OWNER, TXT)
     assert not seen.records
     assert seen.fault == f"answers {dns.rcode.to_text(rcode)} for {OWNER} TXT"
 
@@ -161,27 +163,27 @@ async def test_a_server_that_only_heard_of_it_does_not_count(site: Site) -> None
     show(zone, ONE)
     zone.authoritative = False
     ns = await site.serve(zone)
-    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    seen = await look_at_owner(ASKER, ZONE, ns.server, OWNER, TXT)
     assert "not authoritative" in seen.fault
     assert not seen.records
-    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT_OF_RESOLVER)
+    seen = await look_at_owner(ASKER, ZONE, ns.server, OWNER, TXT_OF_RESOLVER)
     assert seen.records == {"one"}
     assert seen.fault == ""
-    assert await zone_serial(ns.server, ZONE) is None
+    assert await zone_serial(ASKER, ns.server, ZONE) is None
 
 
 async def test_a_silent_server() -> None:
     with pytest.raises(Silent, match="Connection refused"):
-        await look_at_owner(ZONE, nobody(), OWNER, TXT)
+        await look_at_owner(ASKER, ZONE, nobody(), OWNER, TXT)
     with pytest.raises(Silent):
-        await zone_serial(nobody(), ZONE)
+        await zone_serial(ASKER, nobody(), ZONE)
 
 
 async def test_a_cname_that_hides_it(site: Site) -> None:
     zone = Zone()
     zone.add(str(OWNER), "CNAME", "other.example.net.")
     ns = await site.serve(zone)
-    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    seen = await look_at_owner(ASKER, ZONE, ns.server, OWNER, TXT)
     assert seen.fault == f"has a CNAME at {OWNER} that leads to other.example.net"
 
 
@@ -190,7 +192,7 @@ async def test_cnames_in_a_circle_end(site: Site) -> None:
     zone.add(str(OWNER), "CNAME", "b.example.com.")
     zone.add("b.example.com", "CNAME", f"{OWNER}.")
     ns = await site.serve(zone)
-    assert not (await look_at_owner(ZONE, ns.server, OWNER, TXT)).records
+    assert not (await look_at_owner(ASKER, ZONE, ns.server, OWNER, TXT)).records
 
 
 # --- all of them ---
@@ -321,6 +323,7 @@ from sslmd.core.names import *
 from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import NameServer
 from sslmd.dns.observe import Propagation
+from tests.stand.asking import ASKER
 from tests.stand.responder import Responder, Zone
 
 async def main():
@@ -328,10 +331,10 @@ async def main():
     zone.add("_acme-challenge.example.com", "TXT", "v")
     far = NameServer("2001:db8::1", name="ns.example.com")
     async with Responder(zone) as ns:
-        await Propagation(ZoneName("example.com"), [ns.server, far], [record]).run()
+        await Propagation(ZoneName("example.com"), [ns.server, far], [record], asker=ASKER).run()
         print("proven")
     try:
-        await Propagation(ZoneName("example.com"), [far], [record], limit=0).run()
+        await Propagation(ZoneName("example.com"), [far], [record], limit=0, asker=ASKER).run()
     except Exception as err:
         print(type(err).__name__, err)
 
@@ -372,7 +375,7 @@ async def test_what_is_dropped_is_not_waited_for(site: Site) -> None:
 
 async def test_a_proof_ends_at_once_when_all_is_dropped(site: Site) -> None:
     ns = await site.serve(Zone())
-    proof = Propagation(ZONE, [ns.server], [ONE], sleep=lambda _: asyncio.sleep(3600))
+    proof = Propagation(ZONE, [ns.server], [ONE], sleep=lambda _: asyncio.sleep(3600), asker=ASKER)
     running = asyncio.create_task(proof.run())
     while not ns.asked("SOA") and not ns.asked("TXT"):
         await asyncio.sleep(0.01)
@@ -395,7 +398,7 @@ async def test_a_proof_can_be_cancelled(site: Site) -> None:
 
 async def test_without_servers_there_is_no_proof() -> None:
     with pytest.raises(ValueError, match="no name servers"):
-        Propagation(ZONE, [], [ONE])
+        Propagation(ZONE, [], [ONE], asker=ASKER)
 
 
 # --- what is said when time is up ---
@@ -505,5 +508,5 @@ async def test_a_server_that_answers_by_tcp_alone_shows_it_to_no_ca(site: Site) 
     zone = Zone()
     show(zone, ONE)
     ns = await site.serve(lambda query, tcp: zone(query, tcp) if tcp else None)
-    seen = await look_at_owner(ZONE, ns.server, OWNER, TXT)
+    seen = await look_at_owner(ASKER, ZONE, ns.server, OWNER, TXT)
     assert "by TCP alone" in seen.fault

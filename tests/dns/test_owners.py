@@ -18,6 +18,7 @@ from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.owner_view import PROBE, Made, Node
 from sslmd.dns.owners import OwnerFacts, OwnerLook
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder
 
 ZONE = ZoneName("example.com")
@@ -94,7 +95,7 @@ async def look(
 ) -> OwnerFacts:
     """Look at an owner in servers that have these lines of `ZONE`, or these zones."""
     async with Many(*servers) as asked:
-        return await OwnerLook(ZONE, asked).at(owner)
+        return await OwnerLook(ASKER, ZONE, asked).at(owner)
 
 
 class Many:
@@ -150,7 +151,7 @@ async def test_a_server_for_which_every_name_exists_has_no_wildcards() -> None:
         return answer
 
     async with Responder(compact, "ns1") as responder:
-        looking = OwnerLook(ZONE, [responder.server])
+        looking = OwnerLook(ASKER, ZONE, [responder.server])
         for owner in (OWNER, DomainName("_25._tcp.a.b.example.com")):
             found = await looking.at(owner)
             assert (found.node, found.wildcard, found.absent) == (Node.OWN, None, ())
@@ -293,7 +294,7 @@ async def test_what_a_wildcard_makes_may_differ_where_something_is_written() -> 
     assert found.alias is None or not found.alias.is_real
     async with Many(*lines) as asked:
         with pytest.raises(Transient, match=r"through \*\.example\.com"):
-            await OwnerLook(ZONE, asked, foreign=True).at(OWNER)
+            await OwnerLook(ASKER, ZONE, asked, foreign=True).at(OWNER)
 
 
 async def test_a_server_that_is_no_use_says_nothing() -> None:
@@ -316,7 +317,7 @@ async def test_a_silent_server_is_asked_once() -> None:
     async with Responder(lambda _query, _tcp: None) as dead:
         gone = dead.server
     async with Many([]) as (good,):
-        found = await OwnerLook(ZONE, [gone, good]).all(
+        found = await OwnerLook(ASKER, ZONE, [gone, good]).all(
             DomainName(f"_acme-challenge.n{n}.example.com") for n in range(50)
         )
     assert all(isinstance(one, OwnerFacts) and len(one.silent) == 1 for one in found.values())
@@ -327,7 +328,7 @@ async def test_parents_are_asked_once_for_all_owners() -> None:
     servers = Many(zone)
     owners = [DomainName(line.split()[0]) for line in zone]
     async with servers as asked:
-        found = await OwnerLook(ZONE, asked).all(owners)
+        found = await OwnerLook(ASKER, ZONE, asked).all(owners)
     aliases = [one.alias for one in found.values() if isinstance(one, OwnerFacts)]
     assert len(aliases) == 20
     assert all(alias is not None and alias.is_real for alias in aliases)
@@ -339,7 +340,7 @@ async def test_parents_are_asked_once_for_all_owners() -> None:
 async def test_one_owner_keeps_out_no_other() -> None:
     lines = [f"{OWNER} CNAME a\\032b.example.net."]
     async with Many(lines) as asked:
-        found = await OwnerLook(ZONE, asked).all([OWNER, DomainName("other.example.com")])
+        found = await OwnerLook(ASKER, ZONE, asked).all([OWNER, DomainName("other.example.com")])
     bad, good = found.values()
     assert isinstance(bad, Permanent)
     assert isinstance(good, OwnerFacts)

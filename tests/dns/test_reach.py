@@ -13,6 +13,7 @@ from sslmd.config.model import Endpoint
 from sslmd.core.names import ZoneName
 from sslmd.dns.reach import Reached, ask_resolvers, reach
 from sslmd.dns.resolver import Resolver
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Answering, Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -56,7 +57,7 @@ def _nonsense(_: dns.message.Message, by_tcp: bool) -> Answer:
 
 async def _reached(answering: Answering) -> Reached:
     async with Responder(answering) as one:
-        return await reach(one.server, ZONE)
+        return await reach(ASKER, one.server, ZONE)
 
 
 async def _all(*answering: Answering) -> list[Reached]:
@@ -84,7 +85,7 @@ def test_what_is_no_zone_is_a_part_of_one() -> None:
         zone = Zone()
         zone.add("www.lab.example.com", "A", "192.0.2.1")
         async with Responder(zone, "ns1") as responder:
-            return await reach(responder.server, ZoneName("lab.example.com"))
+            return await reach(ASKER, responder.server, ZoneName("lab.example.com"))
 
     seen = asyncio.run(look())
     assert (seen.fault, seen.part_of) == ("", "example.com")
@@ -93,7 +94,7 @@ def test_what_is_no_zone_is_a_part_of_one() -> None:
 def test_resolvers() -> None:
     async def look() -> None:
         async with Responder(_both) as well, Responder(lambda *_: None) as silent:
-            own = Resolver([well.server])
+            own = Resolver(ASKER, [well.server])
             ends = [
                 Endpoint(well.server.address, well.server.port),
                 Endpoint(silent.server.address, silent.server.port),

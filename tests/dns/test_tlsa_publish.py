@@ -39,6 +39,7 @@ from sslmd.dns.tlsa_publish import (
 )
 from sslmd.dns.zone_files import write_files
 from sslmd.store.layout import Tree, tlsa_file
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder
 
 P = ParamSpec("P")
@@ -88,7 +89,7 @@ class World:
         async with Responder(self._answer) as self.responder:
             self.configure()
             self.means = Means(
-                lambda: self.config, self._run, self._thread, Resolver([]), pace=QUICK
+                lambda: self.config, self._run, self._thread, Resolver(ASKER, []), pace=QUICK
             )
             yield self.means
 

@@ -16,10 +16,11 @@ from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.update import LARGE, change_owners, tlsa_changes
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder
 
 ZONE = ZoneName("example.com")
-NOBODY = Resolver([])
+NOBODY = Resolver(ASKER, [])
 MAIL = DomainName("_25._tcp.mail.example.com")
 WEB = DomainName("_443._tcp.example.com")
 ONE = Tlsa(3, 1, 1, "ab" * 32)

@@ -32,6 +32,7 @@ from sslmd.dns.resolver import Resolver
 from sslmd.dns.tlsa_publish import differs, publish
 from tests.dns.test_with_bind import Validator, anchor_of
 from tests.stand import bind
+from tests.stand.asking import ASKER
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class Publisher:
             f"restart_cmd = {primary.restart_cmd!r}\n"
         )
         self.config: Config = load(top / "conf.d")
-        self.means = Means(lambda: self.config, self._run, self._thread, Resolver([]))
+        self.means = Means(lambda: self.config, self._run, self._thread, Resolver(ASKER, []))
 
     async def _run(self, argv: Argv) -> None:
         await asyncio.to_thread(subprocess.run, argv, check=True, capture_output=True, timeout=30)
@@ -103,7 +104,7 @@ async def until(
     """Return what the servers show as soon as all of them pass the check."""
     async with asyncio.timeout(LONG):
         while True:
-            seen = await look_at(ZONE, servers, owners, TLSA)
+            seen = await look_at(ASKER, ZONE, servers, owners, TLSA)
             if all(map(check, seen)):
                 return seen
             await asyncio.sleep(0.1)
@@ -164,12 +165,12 @@ async def test_a_signed_zone_with_a_secondary_that_lags(
         await until(servers, owners, shows(first))
         await publisher.publish(both)
         await until(servers[:2], owners, shows(both))
-        ns1, ns2, ns3 = await look_at(ZONE, servers, owners, TLSA)
+        ns1, ns2, ns3 = await look_at(ASKER, ZONE, servers, owners, TLSA)
         wanted = all_of(both)
         assert missing_at(ns3, wanted) == {(MAIL, TWO), (WEB, TWO)}
         assert missing_at(ns1, wanted) == missing_at(ns2, wanted) == frozenset()
         assert (ns2.owners[WEB].ttl, ns3.owners[WEB].ttl) == (90, 60)
-        serials = [await zone_serial(one, ZONE) for one in servers]
+        serials = [await zone_serial(ASKER, one, ZONE) for one in servers]
         assert serials[0] is not None
         assert serials[2] is not None
         assert serials[0] == serials[1]
@@ -191,13 +192,13 @@ async def test_servers_without_an_answer(primary: bind.Primary, tmp_path: Path) 
     empty = bind.Secondary(tmp_path / "ns2", None, [ZONE.text])
     with empty, bind.Secondary(tmp_path / "ns3", primary) as frozen:
         frozen.freeze()
-        seen = await look_at(ZONE, [at(empty), at(frozen)], [MAIL, WEB], TLSA)
+        seen = await look_at(ASKER, ZONE, [at(empty), at(frozen)], [MAIL, WEB], TLSA)
         frozen.thaw()
     assert seen[0].owners[MAIL].fault == f"answers SERVFAIL for {MAIL} TLSA"
     assert seen[1].silent == "did not answer within 3 s"
     assert not seen[1].owners
     wrong = await look_at(
-        ZoneName("example.org"), [at(primary)], [DomainName("_1._tcp.example.org")], TLSA
+        ASKER, ZoneName("example.org"), [at(primary)], [DomainName("_1._tcp.example.org")], TLSA
     )
     assert "answers REFUSED" in wrong[0].owners[DomainName("_1._tcp.example.org")].fault
 
@@ -229,7 +230,7 @@ def test_named_checkzone_takes_a_whole_certificate(tmp_path: Path, certificate: 
 
 async def test_mx_hosts(primary: bind.Primary) -> None:
     hosts = ("backup.example.net", "mail.example.com", "mail2.example.com")
-    assert (await mail_of(ZONE, [at(primary)])).hosts == tuple(map(DomainName, hosts))
+    assert (await mail_of(ASKER, ZONE, [at(primary)])).hosts == tuple(map(DomainName, hosts))
 
 
 # --- by update ---
@@ -283,7 +284,7 @@ async def test_no_record_that_stays_is_ever_away(tmp_path: Path) -> None:
         async def watch() -> None:
             nonlocal looks
             while not over.is_set():
-                (seen,) = await look_at(ZONE, [at(primary)], [MAIL], TLSA)
+                (seen,) = await look_at(ASKER, ZONE, [at(primary)], [MAIL], TLSA)
                 assert ONE in seen.owners[MAIL].records
                 looks += 1
 
@@ -301,7 +302,7 @@ async def test_a_policy_that_lets_some_owners_change(tmp_path: Path) -> None:
         content: Content = {MAIL: of(ONE), MAIL2: of(ONE), WEB: of(ONE)}
         with pytest.raises(Permanent, match=f"let the key change TLSA records of {MAIL2} "):
             await publish(publisher.means, ZONE, content)
-        (seen,) = await look_at(ZONE, [at(primary)], list(content), TLSA)
+        (seen,) = await look_at(ASKER, ZONE, [at(primary)], list(content), TLSA)
     assert missing_at(seen, all_of(content)) == {(MAIL2, ONE)}
 
 
@@ -325,10 +326,10 @@ async def test_validated(primary: bind.Primary, tmp_path: Path) -> None:
         Validator(tmp_path / "wrong", primary, anchor_of(other)) as wrong,
     ):
         for owner in (MAIL, ALIAS):
-            found = await validated(owner, at(good))
+            found = await validated(ASKER, owner, at(good))
             assert found == Validated(frozenset({ONE}), secure=True)
-        none = await validated(WEB, at(good))
+        none = await validated(ASKER, WEB, at(good))
         assert none == Validated(frozenset(), secure=True)
-        bogus = await validated(MAIL, at(wrong))
+        bogus = await validated(ASKER, MAIL, at(wrong))
         assert not bogus.secure
         assert "defer all mail to mail.example.com" in say(bogus.problem)

@@ -22,12 +22,13 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.update import change_owners, load_key, txt_changes
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder
 
 ZONE = ZoneName("example.com")
 RECORD = TxtRecord(DomainName("_acme-challenge.example.com"), "v" * 43)
 SECRET = "ab//cdEF//ghIJKLmnOPQR=="
-NOBODY = Resolver([])
+NOBODY = Resolver(ASKER, [])
 
 
 async def add(

@@ -27,6 +27,7 @@ from sslmd.dns.resolver import Resolver
 from sslmd.dns.update import change_owners, txt_changes
 from sslmd.store.layout import challenge_file
 from tests.stand import bind
+from tests.stand.asking import ASKER
 
 pytestmark = pytest.mark.skipif(bool(bind.missing()), reason=bind.missing())
 
@@ -35,7 +36,7 @@ APEX = DomainName("_acme-challenge.example.com")
 ONE = TxtRecord(APEX, "one")
 TWO = TxtRecord(APEX, "two")
 WWW = TxtRecord(DomainName("_acme-challenge.www.example.com"), "www")
-NOBODY = Resolver([])
+NOBODY = Resolver(ASKER, [])
 
 RECORDS = """\
 www     A       192.0.2.1
@@ -99,8 +100,8 @@ async def test_what_a_zone_says(primary: bind.Primary) -> None:
     assert await authoritative(ZONE, primary_at(primary), NOBODY) == (
         NameServer("127.0.0.1", 53, "ns1.example.com"),
     )
-    assert await zone_serial(ns, ZONE) == 1
-    assert await zone_serial(ns, ZoneName("example.org")) is None
+    assert await zone_serial(ASKER, ns, ZONE) == 1
+    assert await zone_serial(ASKER, ns, ZoneName("example.org")) is None
     unknown: dict[str, Reason] = {}
     lookup = caa_lookup({ZONE: [ns]}, NOBODY, unknown.__setitem__)
     assert await lookup("example.com") == [Property(0, "issue", "ca.example")]
@@ -109,7 +110,7 @@ async def test_what_a_zone_says(primary: bind.Primary) -> None:
     assert unknown == {}
     with pytest.raises(Permanent, match="lead on and on"):
         await lookup("_acme-challenge.round.example.com")
-    refused = await look_at_owner(ZONE, ns, DomainName("_acme-challenge.example.org"), TXT)
+    refused = await look_at_owner(ASKER, ZONE, ns, DomainName("_acme-challenge.example.org"), TXT)
     assert "answers REFUSED" in refused.fault
 
 
@@ -137,12 +138,12 @@ async def test_what_a_zone_says(primary: bind.Primary) -> None:
 )
 async def test_where_names_lead(primary: bind.Primary, owner: str, followed: Followed) -> None:
     name = DomainName(f"_acme-challenge.{owner}")
-    assert await follow(name, ZONE, [at(primary)]) == followed
+    assert await follow(ASKER, name, ZONE, [at(primary)]) == followed
 
 
 async def test_a_circle(primary: bind.Primary) -> None:
     with pytest.raises(Permanent, match="lead on and on"):
-        await follow(DomainName("_acme-challenge.round.example.com"), ZONE, [at(primary)])
+        await follow(ASKER, DomainName("_acme-challenge.round.example.com"), ZONE, [at(primary)])
 
 
 # --- updates ---
@@ -155,11 +156,11 @@ async def test_updates(tmp_path: Path, *, signed: bool) -> None:
         to, ns = primary_at(server, TsigKey(server.key_file)), at(server)
         await add(ZONE, to, [ONE, TWO, WWW], NOBODY)
         await add(ZONE, to, [ONE], NOBODY)  # again: nothing changes
-        assert (await look_at_owner(ZONE, ns, APEX, TXT)).records == {"one", "two"}
+        assert (await look_at_owner(ASKER, ZONE, ns, APEX, TXT)).records == {"one", "two"}
         await remove(ZONE, to, [ONE, WWW], NOBODY)
         await remove(ZONE, to, [ONE], NOBODY)  # absent is fine
-        assert (await look_at_owner(ZONE, ns, APEX, TXT)).records == {"two"}
-        assert not (await look_at_owner(ZONE, ns, WWW.owner, TXT)).records
+        assert (await look_at_owner(ASKER, ZONE, ns, APEX, TXT)).records == {"two"}
+        assert not (await look_at_owner(ASKER, ZONE, ns, WWW.owner, TXT)).records
 
 
 async def test_updates_that_are_refused(tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ async def test_updates_that_are_refused(tmp_path: Path) -> None:
 
 async def test_a_secondary_that_was_notified(primary: bind.Primary, tmp_path: Path) -> None:
     with bind.Secondary(tmp_path / "ns2", primary) as secondary:
-        before = await zone_serial(at(primary), ZONE)
+        before = await zone_serial(ASKER, at(primary), ZONE)
         write(primary, ONE, TWO, WWW)
         primary.reload(ZONE.text)
         seen: list[TxtRecord] = []
@@ -200,6 +201,7 @@ async def test_a_secondary_that_was_notified(primary: bind.Primary, tmp_path: Pa
             ZONE,
             servers,
             [ONE, TWO, WWW],
+            asker=ASKER,
             primary=servers[0],
             serial_before=before,
             limit=20,
@@ -225,7 +227,7 @@ async def test_a_secondary_that_lags(primary: bind.Primary, tmp_path: Path) -> N
 
         with pytest.raises(Transient) as caught:
             await Propagation(
-                ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0
+                ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0, asker=ASKER
             ).run()
         text = str(caught.value)
         behind = f"its serial 1 is behind the primary's {primary.serial(ZONE.text)}"
@@ -235,7 +237,7 @@ async def test_a_secondary_that_lags(primary: bind.Primary, tmp_path: Path) -> N
         assert behind in text
         assert text.endswith("check its transfer from the primary")
         await Propagation(
-            ZONE, servers, [ONE], primary=servers[0], limit=20, seen=see, sleep=pause
+            ZONE, servers, [ONE], primary=servers[0], limit=20, seen=see, sleep=pause, asker=ASKER
         ).run()
         assert len(set(told)) == 1
         assert behind in told[0]
@@ -250,7 +252,7 @@ async def text_of(proof: Propagation) -> str:
 async def test_a_reload_that_was_not_taken(primary: bind.Primary) -> None:
     ns = at(primary, "ns1.example.com")
     write(primary, ONE)
-    proof = Propagation(ZONE, [ns], [ONE], primary=ns, serial_before=1, limit=0)
+    proof = Propagation(ZONE, [ns], [ONE], primary=ns, serial_before=1, limit=0, asker=ASKER)
     text = await text_of(proof)
     assert f"but the primary {ns} still serves serial 1 without {APEX} TXT" in text
     assert "the reload was not taken" in text
@@ -262,7 +264,9 @@ async def test_a_serial_that_was_not_raised(primary: bind.Primary, tmp_path: Pat
         primary.rndc("reload", ZONE.text)
         primary.wait_answer(APEX.text, "TXT", "one")
         servers = [at(primary, "ns1.example.com"), at(secondary, "ns2.example.com")]
-        proof = Propagation(ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0)
+        proof = Propagation(
+            ZONE, servers, [ONE], primary=servers[0], serial_before=1, limit=0, asker=ASKER
+        )
         assert "let restart_cmd of [dns] raise the serial" in await text_of(proof)
 
 
@@ -276,7 +280,7 @@ async def test_a_secondary_without_data_and_one_that_is_silent(
     with empty, bind.Secondary(tmp_path / "ns3", primary) as frozen:
         frozen.freeze()
         servers = [at(primary), at(empty, "ns2.example.com"), at(frozen, "ns3.example.com")]
-        proof = Propagation(ZONE, servers, [ONE], primary=servers[0], limit=0)
+        proof = Propagation(ZONE, servers, [ONE], primary=servers[0], limit=0, asker=ASKER)
         text = await text_of(proof)
         frozen.thaw()
     assert f"{servers[1]} answers SERVFAIL for {APEX} TXT" in text
@@ -329,25 +333,29 @@ async def test_dnssec(tmp_path: Path) -> None:
         bind.Primary(tmp_path / "other", [signed]) as other,
     ):
         # The same data everywhere: only signatures tell which wildcard is meant.
-        found = await OwnerLook(ZONE, [at(server)]).at(DomainName("_25._tcp.mail.example.com"))
+        found = await OwnerLook(ASKER, ZONE, [at(server)]).at(
+            DomainName("_25._tcp.mail.example.com")
+        )
         assert found.wildcard == DomainName("*.mail.example.com")
         assert found.overshadowed == (DomainName("_tcp.mail.example.com"),)
         with Validator(tmp_path / "good", server, anchor_of(server)) as good:
-            assert await bogus(ZONE, at(good)) is None
+            assert await bogus(ASKER, ZONE, at(good)) is None
             server.stop()
             good.rndc("flush")
             with pytest.raises(Transient, match="answers SERVFAIL"):
-                await bogus(ZONE, at(good))
+                await bogus(ASKER, ZONE, at(good))
         server.start()
         with Validator(tmp_path / "wrong", server, anchor_of(other)) as wrong:
-            assert "its DNSSEC does not validate" in say(await bogus(ZONE, at(wrong)))
+            assert "its DNSSEC does not validate" in say(await bogus(ASKER, ZONE, at(wrong)))
 
 
 async def test_a_signed_zone_by_include_file(tmp_path: Path) -> None:
     with bind.Primary(tmp_path / "ns1", [bind.Zone(ZONE.text, signed=True)]) as server:
         ns = at(server, "ns1.example.com")
-        before = await zone_serial(ns, ZONE)
+        before = await zone_serial(ASKER, ns, ZONE)
         write(server, ONE, TWO)
         server.reload(ZONE.text)
-        proof = Propagation(ZONE, [ns], [ONE, TWO], primary=ns, serial_before=before, limit=20)
+        proof = Propagation(
+            ZONE, [ns], [ONE, TWO], primary=ns, serial_before=before, limit=20, asker=ASKER
+        )
         await proof.run()

@@ -24,6 +24,7 @@ from sslmd.doctor.daemon import Running, changed, look_at_daemon
 from sslmd.doctor.dns import _is_part, _of_server, challenge_zones, look_at_zones
 from sslmd.doctor.here import look_at_configuration, named_unused
 from sslmd.doctor.symptoms import Checkup, Grade, Symptom, TimeBox, all_of, well
+from tests.stand.asking import ASKER
 from tests.stand.conf import MAIN, Tree
 from tests.stand.responder import Responder, Zone
 
@@ -213,7 +214,9 @@ async def test_servers_that_stand_in_place_of_the_ns_records(
             f"nameservers = ['{primary.server}', '{world.server}']\n",
         )
         tree.change("example.com/web", "'my-int'", "'le-dns'")
-        case = Checkup(tree.load(), TimeBox(60), os.geteuid(), resolver=Resolver([world.server]))
+        case = Checkup(
+            tree.load(), TimeBox(60), os.geteuid(), resolver=Resolver(ASKER, [world.server])
+        )
         found = [one async for one in look_at_zones(case)]
     odd = "\n".join(one.text for one in found if one.level is Grade.ODD)
     assert f"ns1.example.net (127.0.0.1), ns2.example.com ({CLOSED}) of its NS records" in odd

@@ -15,8 +15,8 @@ from cryptography import x509
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import SetName, ZoneName
 from sslmd.dns import before, include, notes
+from sslmd.net.probe import facts_of
 from sslmd.net.probe_messages import described
-from sslmd.net.tls import facts_of
 from sslmd.pki.chain import arranged
 from sslmd.pki.csr import asked_names
 from sslmd.pki.describe import describe

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ from typing import Any
 
 import dns.exception
 import dns.message
-import dns.name
+import dns.tsig
+import dns.update
 
 from sslmd.acme.problems import read_problem, to_error
 from sslmd.acme.refusals import retry_at
@@ -22,8 +24,15 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.words.sentence import say
 from sslmd.dns import answers
 from sslmd.dns.caa import Property, forbidden, names_account
-from sslmd.dns.received import Query, TooMuchError
 from sslmd.net.acme_read import ProblemError, directory_in, directory_of
+from sslmd.net.dns_messages import EXCHANGE, SEND_UPDATE, DnsAnswer, DnsQuestion
+from sslmd.net.dns_reading import (
+    Query,
+    TooLongError,
+    TooManyError,
+    read_at_once,
+    read_update_answer,
+)
 from sslmd.net.starttls import MOST_LINE, NoTlsError, Talk
 from sslmd.net.web import Reply
 from sslmd.processes import Output
@@ -84,24 +93,42 @@ def _query() -> dns.message.QueryMessage:
 
 
 def _answer(data: bytes) -> Iterable[str]:
-    query = Query(_query())
+    query = Query(DnsQuestion("192.0.2.1", 53, OWNER.text, "TXT", 1.0))
     # What has another id or question is dropped, which says nothing of the parser.
     if not query.is_answered_by(data := query.wire[:2] + data[2:]):
         return []
     try:
-        message = query.read_at_once(data)
-    except TooMuchError as err:
-        return [say(err.why)]
-    except dns.exception.DNSException:
+        found = read_at_once(data)
+    except (TooManyError, dns.exception.DNSException):
         return []  # its words are told nobody
-    if message is None:
+    if found is None:
         return []  # it is read in a thread
-    name = dns.name.from_text(OWNER.text)
+    # It crosses to the daemon, which ends the link where it would not take it.
+    message = EXCHANGE.answered.validate_json(EXCHANGE.answered.dump_json(found))
+    assert isinstance(message, DnsAnswer)
+    name = OWNER.text
     texts = [answers.rcode_of(message), *map(ascii, answers.txt_in(message, name)[0])]
     answers.tlsa_in(message, answers.end_of_chain(message, name))
     answers.soa_serial(message)
-    found = (answers.zone_in(message, OWNER), answers.delegation(message, OWNER, ZONE))
-    return [*texts, *map(str, found)]
+    zones = (answers.zone_in(message, OWNER), answers.delegation(message, OWNER, ZONE))
+    return [*texts, *map(str, zones)]
+
+
+def _update(data: bytes) -> Iterable[str]:
+    if len(data) >= 12:
+        with suppress(TooManyError, TooLongError, dns.exception.DNSException):
+            answer = read_update_answer(data)
+            SEND_UPDATE.answered.validate_json(SEND_UPDATE.answered.dump_json(answer))
+    return ()
+
+
+def _updates() -> list[bytes]:
+    update = dns.update.UpdateMessage("example.com")
+    key = dns.tsig.Key("k.example", b"secret")
+    update.use_tsig(key)
+    update.to_wire()
+    answer = dns.message.make_response(update)
+    return [answer.to_wire(), update.to_wire(), update.to_wire()[:-3]]
 
 
 def _answers() -> list[bytes]:
@@ -276,6 +303,7 @@ _GREETINGS = [
 TARGETS = (
     Target("socket", _messages, lambda: _MESSAGES, (WireError,), (b"[", b'{"a":', b"1e999")),
     Target("dns", _answer, _answers, (), (b"\xc0\x0c", b"\x3f")),
+    Target("update", _update, _updates, (), (b"\xc0\x0c", b"\0\xfa\0\xff")),
     Target("caa", _caa, lambda: _CAA, (), (b";", b"=", b"issue ")),
     Target("certbot", _certbot, _certbot_logs, (), (b"HTTP 400\n", b'{"type":"', b"urn:ietf:")),
     Target("directory", _directory, lambda: [_DIRECTORY], (ProblemError,), (b"{", b'"', b"[")),

@@ -14,9 +14,9 @@ import pytest
 from sslmd.config.model import Probe, ProbeWord
 from sslmd.core.errors import Transient
 from sslmd.net.inside import Inside
+from sslmd.net.probe import facts_of
 from sslmd.net.probe_messages import Reach, Served, described
 from sslmd.net.starttls import MOST_LINE
-from sslmd.net.tls import facts_of
 from sslmd.pki.inspect import cert_facts
 from sslmd.servers.probe import Expected, ProbedHost, prove, served_at
 from tests.stand import nginx

@@ -46,6 +46,7 @@ STARTS = {
     "offline/trust.py",
     "setup/init_user.py",
     "acme/launch.py",
+    "net/client.py",
     "processes.py",
     "servers/ssh.py",
     "store/reading.py",

@@ -18,6 +18,7 @@ from sslmd.config.model import Endpoint
 from sslmd.dns.ask import NameServer
 from sslmd.dns.resolver import Resolver
 from sslmd.setup.init_look import Looked, look
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder, Zone
 
 DNS = Answers(
@@ -53,8 +54,8 @@ def _end(server: NameServer) -> Endpoint:
 
 async def _looks() -> tuple[Looked, ...]:
     async with Responder(world) as one, Responder(world) as two, Responder(silent) as dead:
-        resolver = Resolver([one.server])
-        nobody = Resolver([])
+        resolver = Resolver(ASKER, [one.server])
+        nobody = Resolver(ASKER, [])
         both = [_end(one.server), _end(two.server)]
         none = [_end(dead.server)]
         return await asyncio.gather(
@@ -97,7 +98,7 @@ def test_a_domain_that_is_no_zone() -> None:
         zone.add("www.lab.example.com", "A", "192.0.2.1")
         async with Responder(zone) as one:
             part = replace(DNS, domain="lab.example.com")
-            resolver = Resolver([one.server])
+            resolver = Resolver(ASKER, [one.server])
             return await look(part, resolver, usual=[_end(one.server)], primary=one.server)
 
     told = "\n".join(asyncio.run(of_part()).remarks)

@@ -13,6 +13,7 @@ from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import addresses_at, end_of_host
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.places import places_of
+from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder, Zone
 
 ZONE = ZoneName("example.com")
@@ -49,7 +50,7 @@ class Cut(Zone):
 async def place(*served: Zone, more: tuple[NameServer, ...] = ()) -> Place:
     async with Responder(served[0]) as one, Responder(served[-1]) as two:
         servers = [one.server, two.server, *more]
-        return (await places_of(ZONE, [MAIL], servers))[MAIL]
+        return (await places_of(ASKER, ZONE, [MAIL], servers))[MAIL]
 
 
 async def test_what_is_written_where() -> None:
@@ -89,7 +90,7 @@ async def test_servers_that_contradict_each_other() -> None:
 
 
 async def test_nobody_tells() -> None:
-    found = (await places_of(ZONE, [MAIL], [NameServer("127.0.0.1", 9)]))[MAIL]
+    found = (await places_of(ASKER, ZONE, [MAIL], [NameServer("127.0.0.1", 9)]))[MAIL]
     assert found.fate is Fate.UNKNOWN
 
 
@@ -120,10 +121,10 @@ async def test_a_host_that_is_a_cname_is_found_where_it_leads() -> None:
     away = Zone("example.net")
     away.add("host.example.net", "A", "192.0.2.9")
     async with Responder(served) as ns, Responder(away) as resolver:
-        known = Resolver([resolver.server])
+        known = Resolver(ASKER, [resolver.server])
         for name, address in (("www", "192.0.2.1"), ("far", "192.0.2.9")):
             host = DomainName(f"{name}.example.com")
-            assert await addresses_at(host, ZONE, [ns.server], known) == (address,)
+            assert await addresses_at(ASKER, host, ZONE, [ns.server], known) == (address,)
         # Where clients look for records first (RFC 7671 §7).
         for name, end in (
             ("www", "mail.example.com"),

@@ -8,8 +8,8 @@ from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, DomainName, SetName
 from sslmd.net.inside import Inside
+from sslmd.net.probe import facts_of
 from sslmd.net.probe_messages import described
-from sslmd.net.tls import facts_of
 from sslmd.pki.tlsa import material
 from sslmd.workers.ports import PortSeen, look_at_ports
 from tests.stand.server import free_port

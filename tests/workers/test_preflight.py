@@ -19,6 +19,7 @@ from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.preflight import Preflight
+from tests.stand.asking import ASKER
 from tests.stand.conf import MAIN, Tree
 from tests.stand.responder import Answer, Responder, Zone
 from tests.stand.server import free_port
@@ -100,9 +101,9 @@ async def test_the_systems_resolver_finds_dnssec_that_is_broken(tmp_path: Path) 
     async with Responder(caa()) as ns, Responder(validating, "") as resolver:
         checks = Checks(tmp_path, [ns.server])
         with pytest.raises(Transient, match="DNSSEC does not validate"):
-            await checks.run(Resolver([resolver.server]))
+            await checks.run(Resolver(ASKER, [resolver.server]))
         # One that is told nothing, and none at all.
-        await checks.run(Resolver([]), Directory())
+        await checks.run(Resolver(ASKER, []), Directory())
 
 
 async def test_dnssec_of_the_name_counts_where_its_challenge_is_elsewhere(tmp_path: Path) -> None:
@@ -117,20 +118,24 @@ async def test_dnssec_of_the_name_counts_where_its_challenge_is_elsewhere(tmp_pa
         more = {"example.net": [other.server]}
         checks = Checks(tmp_path, [ns.server], Validation.DNS_01, more)
         with pytest.raises(Transient, match=r"zone example\.com: its DNSSEC does not validate"):
-            await checks.run(Resolver([resolver.server]))
+            await checks.run(Resolver(ASKER, [resolver.server]))
 
 
 async def test_an_account_is_made_where_a_record_names_one(tmp_path: Path) -> None:
     bound = "ca.example; accounturi="
     async with Responder(caa(f"{bound}{ACCOUNT}")) as ns, Responder(Zone("com"), "") as resolver:
         checks = Checks(tmp_path, [ns.server])
-        done = await checks.run(Resolver([resolver.server]))
+        done = await checks.run(Resolver(ASKER, [resolver.server]))
         assert (checks.made, done.account) == (1, ACCOUNT)
         with pytest.raises(Permanent, match=r"ours is https://ca\.example/acct/7"):
-            await checks.run(Resolver([resolver.server]), account="https://ca.example/acct/7")
+            await checks.run(
+                Resolver(ASKER, [resolver.server]), account="https://ca.example/acct/7"
+            )
         assert checks.made == 1
     async with Responder(caa("ca.example")) as ns, Responder(Zone("com"), "") as resolver:
-        await Checks(_folder(tmp_path, "other"), [ns.server]).run(Resolver([resolver.server]))
+        await Checks(_folder(tmp_path, "other"), [ns.server]).run(
+            Resolver(ASKER, [resolver.server])
+        )
 
 
 async def test_what_forbids_every_ca_is_seen_at_one_that_does_not_name_itself(
@@ -138,13 +143,13 @@ async def test_what_forbids_every_ca_is_seen_at_one_that_does_not_name_itself(
 ) -> None:
     async with Responder(caa(";")) as ns, Responder(Zone("com"), "") as resolver:
         with pytest.raises(Permanent, match="allow nobody"):
-            await Checks(tmp_path, [ns.server]).run(Resolver([resolver.server]), Directory())
+            await Checks(tmp_path, [ns.server]).run(Resolver(ASKER, [resolver.server]), Directory())
 
 
 async def test_records_that_nobody_tells_are_warned_of(tmp_path: Path) -> None:
     nowhere = NameServer("127.0.0.1", free_port())
     checks = Checks(tmp_path, [nowhere])
-    await checks.run(Resolver([]))
+    await checks.run(Resolver(ASKER, []))
     (warning,) = checks.warnings
     assert warning.startswith(
         "the CAA records of example.com, www.example.com, com cannot be looked up"
@@ -153,11 +158,11 @@ async def test_records_that_nobody_tells_are_warned_of(tmp_path: Path) -> None:
     assert "the order goes on" in warning
     # A CA that does not name itself is not expected to look.
     checks.warnings.clear()
-    await checks.run(Resolver([]), Directory())
+    await checks.run(Resolver(ASKER, []), Directory())
     assert checks.warnings == []
     # An error that is answered is another thing: the CA gets the same.
     broken = Zone()
     broken.rcode = dns.rcode.SERVFAIL
     async with Responder(broken) as ns:
         with pytest.raises(Transient, match="answers SERVFAIL"):
-            await Checks(_folder(tmp_path, "broken"), [ns.server]).run(Resolver([]))
+            await Checks(_folder(tmp_path, "broken"), [ns.server]).run(Resolver(ASKER, []))

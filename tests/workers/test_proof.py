@@ -19,6 +19,7 @@ from sslmd.dns.resolver import Resolver
 from sslmd.workers.proof import Sight, name_of
 from sslmd.workers.restart import ClassRestarted, restart, see
 from tests.reasons import because
+from tests.stand.asking import ASKER
 from tests.stand.server import free_port
 from tests.stand.tls import Reader, TlsPort, Writer, server
 from tests.stand.tools import INT, WEB, Site, believe
@@ -326,7 +327,7 @@ async def test_a_set_that_is_gone(tmp_path: Path) -> None:
 
 async def test_a_host_that_nobody_knows(tmp_path: Path) -> None:
     site = await site_of(tmp_path)
-    site.tools.delivering.resolver = Resolver([])
+    site.tools.delivering.resolver = Resolver(ASKER, [])
     told = (Told(WEB, site.live(WEB)),)
     for optional in (False, True):
         probing(site, tls(free_port(), optional=optional))

@@ -85,6 +85,19 @@ def _ca_ends(facts: Facts) -> str:
     return what + (" expired at {at}" if facts["over"] else " expires at {at}")
 
 
+def _paced(facts: Facts) -> str:
+    what = {
+        "accounts": "new accounts",
+        "names": "certificates for exactly the same names",
+        "domain": "certificates of {zone}",
+    }.get(facts["limit"], "orders")
+    allowed = f"{{ca}} allows {{most}} {what} in {{every:span}}"
+    ahead = "[, and {ahead} more urgent go first]"
+    if facts.get("ahead") == 1:
+        ahead = ", and one that is more urgent goes first"
+    return f"waits until {{until}}: {allowed}{ahead}"
+
+
 def _ca_changes(facts: Facts) -> str:
     learn = "certificates with {name} in their chain get the new one at their next renewal"
     if facts["root"]:
@@ -223,6 +236,7 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
         "waits until {until}: {ca} could not validate {name} {times} times within an hour, and "
         "would refuse it after one more"
     ),
+    Why.CA_PACED: _paced,
     Why.CA_RENEWAL: (
         "its key and its name stay; {lead} d before its end, because what it signs lives for up to "
         "{life} d[; after its CA {after}]"

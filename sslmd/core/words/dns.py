@@ -76,6 +76,7 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.NS_NOISE: "sent nothing within {seconds} s that answers the question",
     Failed.NS_CLOSED: "closed the TCP connection without an answer",
     Failed.NS_NOT_ASKED: "cannot be asked[{tcp:if} by TCP]: {said}",
+    Failed.NS_UNASKED: "cannot be asked: {why}",
     Failed.NS_OUT_OF_REACH: "is out of reach from here by {family}: {said}",
     Failed.NS_NONSENSE: "answers nonsense[{tcp:if} by TCP]",
     Failed.NS_TOO_MANY: (

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from sslmd.core.failed import Failed
-
-# For type checkers alone: `typing` is slow to import.
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    Facts = Mapping[str, Any]
 
 _SAID = "[: {said}]"
 
 
-def _stays_root(facts: Facts) -> str:
-    rest = "so only Landlock keeps it from keys"
-    if facts["open"]:
-        rest = "and this kernel has no Landlock, so it can read what the daemon can"
-    return (
-        f"the network process runs as the daemon's own user, {rest}; make its user by "
-        "systemd-sysusers ({user}), and let the unit change to it, as the package's does: "
-        "CapabilityBoundingSet=CAP_SETUID CAP_SETGID and SystemCallFilter=@setuid"
-    )
+_LET_IT = (
+    "make its user by systemd-sysusers ({user}), and let the unit change to it, as the package's "
+    "does: CapabilityBoundingSet=CAP_SETUID CAP_SETGID and SystemCallFilter=@setuid"
+)
 
-
-NET: Mapping[Failed, str | Callable[[Facts], str]] = {
+NET: Mapping[Failed, str] = {
     Failed.NET_GONE: (
         "the network process ended before it had an answer; the journal says why, and another one "
         "is started"
@@ -53,7 +40,14 @@ NET: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the network process has no user of its own and runs as nobody, which other programs may "
         "do too; make the user {user}: systemd-sysusers, then systemctl restart sslmd"
     ),
-    Failed.NET_STAYS_ROOT: _stays_root,
+    Failed.NET_STAYS_ROOT: (
+        "the network process runs as the daemon's own user, so only Landlock keeps it from keys; "
+        f"{_LET_IT}"
+    ),
+    Failed.NET_ROOT_OPEN: (
+        "the network process runs as the daemon's own user, and this kernel has no Landlock, so it "
+        f"can read keys; {_LET_IT}"
+    ),
     Failed.NET_OPEN: (
         "the network process can read what the daemon's user can, because this kernel has no "
         "Landlock (Linux 5.13 or later); run the daemon as root with the package's unit, which "

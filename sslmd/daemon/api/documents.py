@@ -36,7 +36,8 @@ from sslmd.core.reason import Reason, Why, on_wire, said
 from sslmd.core.spec import AcmeCa, SetFacts
 from sslmd.core.state import Server, ServerPhase, SetNote
 from sslmd.core.words.sentence import say
-from sslmd.daemon.api.status_document import set_row, status_entry, time
+from sslmd.daemon.api.beside import time
+from sslmd.daemon.api.status_document import set_row, status_entry
 from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sslmd import __version__
@@ -28,26 +28,19 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
-from sslmd.core.reason import Held, Reason, on_wire, said
+from sslmd.core.reason import Held, Reason, Why, on_wire, said
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import SetFacts
 from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
-from sslmd.core.trouble import CertStatus, ServerStatus, failed, troubles
+from sslmd.core.trouble import NETWORK, CertStatus, ServerStatus, failed, troubles
 from sslmd.core.words.sentence import say
+from sslmd.daemon.api.beside import dh, dns, hosts, net, time, zones
 from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
-from sslmd.dns.bounds import bounds
 from sslmd.wire.messages import Id, Response, encode_plain
 
 FORMAT = 1
-
-
-def time(when: datetime | None) -> str | None:
-    """Return `when` as RFC 3339 in UTC."""
-    if when is None:
-        return None
-    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def status_of(entry: Entry) -> CertStatus:
@@ -63,7 +56,7 @@ def status_of(entry: Entry) -> CertStatus:
         begins=cert.not_before if cert else None,
         ends=cert.not_after if cert else None,
         has_next=state.next is not None and state.next.cert is not None,
-        is_made=bool(_doing(entry)),
+        is_made=bool(_doing(entry)) or decision.reason.code is Why.CA_PACED,
         unusable=entry.unusable,
         error=error,
         about=about,
@@ -165,57 +158,6 @@ def _reason(entry: Entry) -> str:
 def _unseen(server: Server) -> Unseen | None:
     """Return why nobody saw what a server uses, None where that was seen, or nothing is used."""
     return server.unseen if server.phase is ServerPhase.RESTARTED else None
-
-
-def hosts(planner: Planner) -> list[dict[str, Any]]:
-    """Return what there is to tell of hosts that no certificate tells."""
-    notes = planner.hosts.notes
-    return [
-        {
-            "host": host,
-            "visited": time(entry.note.visited),
-            "surplus": list(map(str, entry.note.surplus)),
-            "surplus_more": entry.note.more,
-            "text": say(why),
-            **on_wire(why, "text"),
-            "error": entry.note.error or None,
-            **on_wire(entry.trouble, "error"),
-            "next_try": time(entry.note.next_try),
-        }
-        for host, entry, why in notes.told()
-    ]
-
-
-def zones(planner: Planner) -> list[dict[str, Any]]:
-    """Return the zones whose TLSA records cannot be published or looked at, and why.
-
-    `told_by`: certificates whose last comparison says the same.
-    """
-    entries = planner.registry.entries
-    return [
-        {
-            "zone": str(zone),
-            "error": text,
-            **on_wire(reason, "error"),
-            "told_by": [
-                str(cert)
-                for cert, entry in entries.items()
-                if cert.group == str(zone) and entry.report
-                if any(one.wrong and one.text == text for one in entry.report.findings)
-            ],
-        }
-        for zone, text, reason in planner.zones.troubled()
-    ]
-
-
-def dns() -> list[dict[str, Any]]:
-    """Return what of name servers is not asked, or has to wait, because of the bounds."""
-    return [{"text": say(one), **on_wire(one)} for one in bounds().remarks()]
-
-
-def dh(planner: Planner) -> list[dict[str, Any]]:
-    """Return what failed when Diffie-Hellman groups were looked at last."""
-    return [{"error": text} for text in planner.dh.troubles]
 
 
 def _dane(entry: Entry) -> dict[str, Any] | None:
@@ -359,6 +301,7 @@ class StatusDocument:
             "zones": zones(planner),
             "dns": dns(),
             "dh": dh(planner),
+            "net": net(planner),
         }
 
 
@@ -376,7 +319,8 @@ def in_trouble(entry: Entry, now: datetime) -> bool:
 
 def summary(planner: Planner) -> str:
     """Return one line on how everything stands, for `systemctl status` and clients."""
-    return f"{_certificates(planner)}{_at_work(planner)}{_refused(planner)}"
+    wrong = [f"; {one['text']}" for one in net(planner) if one["text_code"] in NETWORK]
+    return f"{_certificates(planner)}{_at_work(planner)}{_refused(planner)}{''.join(wrong)}"
 
 
 def _certificates(planner: Planner) -> str:

@@ -35,6 +35,7 @@ from sslmd.core.events import (
     TrialAsked,
     TrialEnded,
     WasIssued,
+    WasOrdered,
 )
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Ended, Reason, Said, said
@@ -260,7 +261,7 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story(kind, told(event.trouble), priority, job=str(event.track))
         case Counted():
             return Story("order-trouble", Reason(Happened.COUNTED, names=event.failed), WARNING)
-        case WasIssued():
+        case WasIssued() | WasOrdered():
             return None  # told with what is done with it
         case TrialAsked():
             return Story("asked", Reason(Happened.TRIAL_ASKED, kind=event.ask.kind), NOTICE)

@@ -28,7 +28,15 @@ from sslmd.net.handshake import (
     in_thread,
     system_words,
 )
-from sslmd.net.probe_messages import MOST_PHRASE, TIMEOUT, LookAtPort, Reach, Served
+from sslmd.net.link import Handlers
+from sslmd.net.probe_messages import (
+    MOST_PHRASE,
+    TIMEOUT,
+    TLS_LOOK,
+    LookAtPort,
+    Reach,
+    Served,
+)
 from sslmd.net.starttls import MOST_LINE, NoTlsError, Talk
 from sslmd.pki.inspect import cert_facts
 from sslmd.pki.pem import MALFORMED, key_der
@@ -132,3 +140,8 @@ async def _look(seen: _Attempt, word: ProbeWord | None, name: str, ciphers: str)
 def _read(seen: _Attempt, chain: Sequence[bytes]) -> Served:
     keys = tuple(map(key_of, chain))
     return Served(seen.address, seen.port, tuple(chain), keys=keys, facts=facts_of(chain[0]))
+
+
+def handlers() -> Handlers:
+    """Return what does each look."""
+    return {TLS_LOOK: look}

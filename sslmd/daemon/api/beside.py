@@ -1,0 +1,76 @@
+"""What `status` answers beside certificates: hosts, zones, name servers, the network process."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sslmd.core.reason import on_wire
+from sslmd.core.words.sentence import say
+from sslmd.daemon.planner import Planner
+from sslmd.dns.bounds import bounds
+from sslmd.net.client import Net
+
+
+def time(when: datetime | None) -> str | None:
+    """Return `when` as RFC 3339 in UTC."""
+    if when is None:
+        return None
+    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def hosts(planner: Planner) -> list[dict[str, Any]]:
+    """Return what there is to tell of hosts that no certificate tells."""
+    notes = planner.hosts.notes
+    return [
+        {
+            "host": host,
+            "visited": time(entry.note.visited),
+            "surplus": list(map(str, entry.note.surplus)),
+            "surplus_more": entry.note.more,
+            "text": say(why),
+            **on_wire(why, "text"),
+            "error": entry.note.error or None,
+            **on_wire(entry.trouble, "error"),
+            "next_try": time(entry.note.next_try),
+        }
+        for host, entry, why in notes.told()
+    ]
+
+
+def zones(planner: Planner) -> list[dict[str, Any]]:
+    """Return the zones whose TLSA records cannot be published or looked at, and why.
+
+    `told_by`: certificates whose last comparison says the same.
+    """
+    entries = planner.registry.entries
+    return [
+        {
+            "zone": str(zone),
+            "error": text,
+            **on_wire(reason, "error"),
+            "told_by": [
+                str(cert)
+                for cert, entry in entries.items()
+                if cert.group == str(zone) and entry.report
+                if any(one.wrong and one.text == text for one in entry.report.findings)
+            ],
+        }
+        for zone, text, reason in planner.zones.troubled()
+    ]
+
+
+def dns() -> list[dict[str, Any]]:
+    """Return what of name servers is not asked, or has to wait, because of the bounds."""
+    return [{"text": say(one), **on_wire(one)} for one in bounds().remarks()]
+
+
+def dh(planner: Planner) -> list[dict[str, Any]]:
+    """Return what failed when Diffie-Hellman groups were looked at last."""
+    return [{"error": text} for text in planner.dh.troubles]
+
+
+def net(planner: Planner) -> list[dict[str, Any]]:
+    """Return what is wrong with the network process, and what of it could be safer."""
+    found = (planner.net.trouble, planner.net.weakness) if isinstance(planner.net, Net) else ()
+    return [{"text": say(one), **on_wire(one, "text")} for one in found if one is not None]
