@@ -17,7 +17,7 @@ _sslmctl() {
     local typed=${COMP_LINE:0:COMP_POINT}
     cur=${typed##*[[:space:]]}
     case $command in
-        "") options="--help --socket --version" words="status show plan events dane check renew force-renew roll deliver restart dns-refresh cancel forget clean reload import trust doctor completion" ;;
+        "") options="--help --socket --version" words="status show plan events dane check renew force-renew roll deliver restart dns-refresh cancel forget clean reload account import trust doctor completion" ;;
         status) options="-h --help --socket --json --watch" certs=1 ;;
         show) options="-h --help --socket" certs=1 ;;
         plan) options="-h --help --socket" certs=1 ;;
@@ -34,6 +34,7 @@ _sslmctl() {
         forget) options="-h --help --socket --yes" ;;
         clean) options="-h --help --socket --inactive --keep" certs=1 ;;
         reload) options="-h --help --socket" ;;
+        account) options="-h --help --socket --all --yes --json" words="list show contact rollover deactivate share" ;;
         import) options="-h --help --socket --check" ;;
         trust) options="-h --help --socket --remove --print --store --conf-dir" ;;
         doctor) options="-h --help --socket --conf-dir --limit --json" ;;

@@ -48,12 +48,13 @@ class Home:
 
 def home_of(tree: Tree, server: AcmeServer, own: str) -> Home:
     """Return where the account of a certificate is, or is to be made; `own`: its own `cb/`."""
-    mine = Home(own, is_shared=False)
-    if server.own:
-        return mine
-    shared = shared_home(tree, server)
-    if shared.note.shared_at is None and has_own(own, server.url):
-        return mine
+    return chosen(shared_home(tree, server), server, own)
+
+
+def chosen(shared: Home, server: AcmeServer, own: str) -> Home:
+    """Return the shared home or a certificate's own one, see `home_of`."""
+    if server.own or (shared.note.shared_at is None and has_own(own, server.url)):
+        return Home(own, is_shared=False)
     return shared
 
 

@@ -22,6 +22,7 @@ from sslmd.acme.account_key import AccountKey
 from sslmd.acme.ca_problem import ca_error
 from sslmd.acme.certbot import AcmeServer, eab_key
 from sslmd.acme.signing import Binding, KnownKey, Signer
+from sslmd.config.model import Engines
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
@@ -81,6 +82,14 @@ def account_uri(home: str, url: str) -> str:
     return there.uri if there is not None else ""
 
 
+def account_used(tree: Tree, server: AcmeServer, own: str) -> str:
+    """Return the URL of a certificate's account, "" without one; `own`: its `cb/`. Blocks."""
+    if server.engine is Engines.CERTBOT:
+        return account_uri(own, server.url)
+    there = account_homes.used(tree, server, own)
+    return there.uri if there is not None else ""
+
+
 def set_account_aside(home: str, url: str, now: datetime) -> str:
     """Put away the account in a home, which its CA does not know any more; "" without one.
 
@@ -129,6 +138,15 @@ class Accounts:
         `Transient` or `Permanent` in the CA's own words.
         """
         home = await self.in_thread(account_homes.home_of, self.tree, server, own)
+        return await self.account_in(home, server)
+
+    async def shared(self, server: AcmeServer) -> UsedAccount:
+        """Return the account that certificates share at a CA, made if there is none."""
+        home = await self.in_thread(account_homes.shared_home, self.tree, server)
+        return await self.account_in(home, server)
+
+    async def account_in(self, home: Home, server: AcmeServer) -> UsedAccount:
+        """Return the account of a home; see `account_for`."""
         if found := await self._there(home, server):
             return found
         if home.is_shared:
@@ -168,7 +186,7 @@ class Accounts:
                 why = Reason(Failed.ACCOUNTS_LOST, url=url, number=lost, within=LOST_WITHIN)
                 raise Transient(why, retry_at=now + LOST_WITHIN)
             aside = await self.in_thread(account_folders.set_aside, home.path, url, there, now)
-        self._tell("account-lost", Reason(Failed.ACCOUNT_LOST, aside=aside))
+        self._tell("order-trouble", Reason(Failed.ACCOUNT_LOST, aside=aside))
         return aside
 
     # --- below ---
@@ -287,11 +305,12 @@ def _every(home: str, url: str) -> list[Folder]:
 def address_of(server: AcmeServer) -> CaAddress:
     """Return how the network process is told of a CA; blocks."""
     if server.root is None:
-        return CaAddress(server.url)
+        return CaAddress(server.url, most=server.requests)
     try:
-        return CaAddress(server.url, files.read_file(str(server.root)).decode("ascii"))
+        roots = files.read_file(str(server.root)).decode("ascii")
     except (FileNotFoundError, UnicodeDecodeError):
         raise Permanent(Reason(Failed.CA_ROOT_MISSING, ca=server.url)) from None
+    return CaAddress(server.url, roots, server.requests)
 
 
 def _binding(server: AcmeServer) -> Binding | None:

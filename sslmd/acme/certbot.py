@@ -26,7 +26,7 @@ from pathlib import Path
 from sslmd.acme.account_folders import newest
 from sslmd.acme.launch import closed, limited, tied
 from sslmd.acme.orders import CertbotOrder
-from sslmd.config.model import CaAccount, CaInfo, Validation
+from sslmd.config.model import CaAccount, CaInfo, Engines, Validation
 from sslmd.core.errors import Permanent
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
@@ -90,6 +90,8 @@ class AcmeServer:
     profile: str = ""
     eab_kid: str = ""
     eab_hmac_key_file: Path | None = None
+    engine: Engines = Engines.ENGINE
+    requests: int = 8
     ca: str = ""
     own: bool = True
 
@@ -105,6 +107,8 @@ def server_of(ca: CaInfo, email: str) -> AcmeServer:
         profile=ca.preferred_profile,
         eab_kid=ca.eab_kid,
         eab_hmac_key_file=ca.eab_hmac_key_file,
+        engine=ca.engine,
+        requests=ca.requests,
         ca=ca.name,
         own=ca.account is CaAccount.OWN,
     )
@@ -274,7 +278,7 @@ def collect(place: OrderFolders, csr: bytes, server: AcmeServer) -> Issued | Non
     Raises `Permanent` for answers too long to be certificates.
     """
     try:
-        if not _is_of(place, csr, server):
+        if not is_of(place, csr, server):
             return None
         # certbot writes this one last: when it is there, the others are whole.
         os.stat(f"{place.order}/{FULLCHAIN}")
@@ -290,7 +294,7 @@ def collect(place: OrderFolders, csr: bytes, server: AcmeServer) -> Issued | Non
     return Issued(cert, chain)
 
 
-def _is_of(place: OrderFolders, csr: bytes, server: AcmeServer) -> bool:
+def is_of(place: OrderFolders, csr: bytes, server: AcmeServer) -> bool:
     """Whether the folder is of an order for that CSR, at that server; raises FileNotFoundError."""
     url = files.read_file(place.server_note)
     return url == server.url.encode() and files.read_file(f"{place.order}/{CSR}") == csr
@@ -310,7 +314,7 @@ def interrupted(
     """
     try:
         begun = os.stat(f"{place.order}/{CSR}").st_mtime
-        if not _is_of(place, csr, server) or newest(place.home, server.url) is None:
+        if not is_of(place, csr, server) or newest(place.home, server.url) is None:
             return ""
     except FileNotFoundError:
         return ""

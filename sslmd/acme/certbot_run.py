@@ -9,26 +9,25 @@ at the CA is burnt. Who may order, where records belong and who waits for whom i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ParamSpec, TypeVar
 
 from sslmd.acme import accounts, certbot
-from sslmd.acme.certbot import AcmeServer, LogMark
+from sslmd.acme.attempt import AccountLostError, Attempt, Prove
+from sslmd.acme.certbot import LogMark
 from sslmd.acme.certbot_log import read_log
-from sslmd.acme.orders import CertbotOrder, Challenge, Orders
+from sslmd.acme.directory import Directory
+from sslmd.acme.orders import CertbotOrder, Orders
 from sslmd.acme.problems import StillProcessing, limit_met, read_problem, to_error
 from sslmd.acme.refusals import ProblemKind, retry_at
-from sslmd.config.model import ServiceConfig, Validation
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 from sslmd.core.failed import Failed
-from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Said
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import InThread, Program, start
-from sslmd.store.layout import OrderFolders
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,44 +45,13 @@ ISSUING = timedelta(minutes=40)
 # For an interrupted order to be fetched: longer than `resume` waits for a CA that answers.
 RESUMING = timedelta(minutes=3)
 
-Prove = Callable[[Sequence[Challenge]], Awaitable[None]]
-
-
-class AccountLostError(Exception):
-    """The CA does not know our account any more: `why`, in its words."""
-
-    def __init__(self, why: Reason) -> None:
-        super().__init__(why)
-        self.why = why
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What to order, where, and in which folders. `label` stands before what is told of it."""
-
-    service: ServiceConfig
-    server: AcmeServer
-    place: OrderFolders
-    csr: bytes
-    label: str = ""
-
-    @property
-    def cert(self) -> CertId:
-        """The certificate's name."""
-        return self.service.id
-
-    @property
-    def is_http(self) -> bool:
-        """Whether names are validated by files on web servers."""
-        return self.server.validation is Validation.HTTP_01
-
 
 @dataclass(frozen=True, slots=True)
 class Certbot:
     """Gets the certificate of one attempt by running certbot.
 
     `program` and `hook`: their paths; `socket`: where its hooks find the daemon, which finds the
-    order in `orders`; `progress` hears what is done.
+    order in `orders`; `progress` hears what is done, `tell` event and text.
     """
 
     attempt: Attempt
@@ -94,13 +62,27 @@ class Certbot:
     in_thread: InThread
     now: Callable[[], datetime]
     progress: Callable[[str], None]
+    tell: Callable[[str, Reason], None]
 
-    async def issue(self, prove: Prove) -> Issued:
-        """Order the certificate, and return it.
+    @property
+    def takes_place(self) -> bool:
+        """It is a process."""
+        return True
 
-        Raises what `prove` raises, `Transient`, `ValidationFailed` or `Permanent` in the CA's own
-        words, or `AccountLostError`.
-        """
+    async def account_uri(self) -> str:
+        """Return the URL of the account, "" without one."""
+        home, url = self.attempt.place.home, self.attempt.server.url
+        return await self.in_thread(accounts.account_uri, home, url)
+
+    async def lose_account(self) -> None:
+        """Set it aside; certbot makes another."""
+        home, url = self.attempt.place.home, self.attempt.server.url
+        lost = await self.in_thread(accounts.set_account_aside, home, url, self.now())
+        self.tell("order-trouble", Reason(Failed.ACCOUNT_LOST, aside=lost))
+
+    async def issue(self, served: Directory, prove: Prove) -> Issued:
+        """Order the certificate, and return it (`CaEngine.issue`)."""
+        del served
         attempt, place = self.attempt, self.attempt.place
         await self.in_thread(certbot.prepare, place, attempt.csr, attempt.server)
         run = _Run(self)
@@ -121,12 +103,12 @@ class Certbot:
             raise Transient(Reason(Failed.NO_CERTIFICATE_LEFT, said=Said(said)))
         return issued
 
-    async def take_up(self, new_order: str) -> Issued | None:
+    async def take_up(self, served: Directory) -> Issued | None:
         """Return the certificate of an order that was cut short, None if there is none to be had.
 
-        `new_order`: the URL where orders begin. Raises `Transient` where it may be there later.
+        Raises `Transient` where it may be there later.
         """
-        attempt, place = self.attempt, self.attempt.place
+        attempt, place, new_order = self.attempt, self.attempt.place, served.new_order
         server, csr = attempt.server, attempt.csr
         url = await self.in_thread(certbot.interrupted, place, csr, server, new_order, self.now())
         if not url:
@@ -172,6 +154,7 @@ class Certbot:
         if not account:
             said = Said(program.said)
             raise Transient(Reason(Failed.NO_ACCOUNT_LEFT, url=server.url, said=said))
+        self.tell("account-made", Reason(Failed.ACCOUNT_MADE, account=account))
         return account
 
     async def _ended(

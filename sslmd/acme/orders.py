@@ -25,7 +25,7 @@ from sslmd.core.reason import Reason, Said
 
 # RFC 8555 §8.1: a token is base64url of 128 bits or more; §8.3: the key authorization is the
 # token, a dot, and the base64url of a SHA-256; §8.4: the TXT value is such a hash alone.
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{22,256}\Z")
+TOKEN = re.compile(r"[A-Za-z0-9_-]{22,256}\Z")
 _HASH = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 
 
@@ -97,7 +97,7 @@ class CertbotOrder:
             return Reason(Failed.CHALLENGE_OF_OTHERS, name=name, cert=self.cert)
         token, dot, digest = challenge.value.rpartition(".")
         if self._http:
-            right = dot == "." and token == challenge.token and bool(_TOKEN.match(token))
+            right = dot == "." and token == challenge.token and bool(TOKEN.match(token))
         else:
             right = not dot and not challenge.token
         if not right or not _HASH.match(digest):

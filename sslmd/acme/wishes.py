@@ -1,12 +1,13 @@
 """What an admin wished of an ACME CA, and did not get.
 
-A preferred profile or chain is a wish: certbot takes another one where the CA does not have it, and
-says nothing that anybody reads. So it is found out from the CA's directory, and from the chain.
+A preferred profile or chain is a wish: another one is taken where the CA does not have it, and
+certbot says nothing that anybody reads. So it is found out from the CA's directory, and from the
+chain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -47,6 +48,18 @@ def _chain(wish: str, issued: Issued) -> Iterator[Reason]:
     if wish not in issuers:
         leads = Said(shown(issuers[-1])) if issuers and issuers[-1] else None
         yield Reason(Failed.NO_CHAIN, wish=Said(shown(wish)), leads=leads)
+
+
+def chain_for(chains: Sequence[str], wish: str) -> str:
+    """Return the chain whose topmost certificate is by the issuer of that name; else the first."""
+    for chain in chains if wish else ():
+        try:
+            top = split_pem(chain.encode())[-1]
+            if _common_name(top.issuer) == wish:
+                return chain
+        except (Permanent, IndexError, *MALFORMED):
+            continue  # it is not taken
+    return chains[0]
 
 
 def _common_name(name: x509.Name) -> str:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, PlainValidator
 
 from sslmd.config import rates, values
 from sslmd.config.addresses import directory_url
-from sslmd.config.kinds import CaAccount, CaKind, UsedBy, Validation
+from sslmd.config.kinds import CaAccount, CaKind, Engines, UsedBy, Validation
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
@@ -148,6 +148,21 @@ class CaInfo:
         "share`.",
         default=CaAccount.SHARED,
         name="ca_account",
+    )
+    engine: Annotated[Engines, words(Engines)] = key(
+        "`engine` or `certbot`",
+        "What speaks to the CA: sslmd's own network process, for a thousand orders at a time, or "
+        "a certbot for each order.",
+        default=Engines.ENGINE,
+        name="ca_engine",
+    )
+    requests: Annotated[int, NUMBER] = key(
+        "number",
+        "Requests that the engine has under way at the CA at one time.",
+        default=8,
+        ge=1,
+        le=32,
+        name="ca_requests",
     )
     limits: Limits = key(
         "table",

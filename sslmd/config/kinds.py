@@ -52,6 +52,13 @@ class Validation(StrEnum):
     HTTP_01 = "http-01"
 
 
+class Engines(StrEnum):
+    """What speaks to an ACME CA."""
+
+    ENGINE = "engine"
+    CERTBOT = "certbot"
+
+
 class CaAccount(StrEnum):
     """Which account at an ACME CA a certificate uses."""
 

@@ -23,6 +23,7 @@ class Failed(Code):
     CA_ROOT_UNUSABLE = "ca-root-unusable"
     CA_ROOT_BAD = "ca-root-bad"
     CA_ODD = "ca-odd"
+    REPLACES_REFUSED = "replaces-refused"
     NOT_VALIDATED = "not-validated"
     NAMES_NOT_VALIDATED = "names-not-validated"
     STILL_PROCESSING = "still-processing"

@@ -37,6 +37,7 @@ _COMMANDS = {
     "forget": "ctl.requests",
     "clean": "ctl.requests",
     "reload": "ctl.requests",
+    "account": "ctl.account",
     "import": "setup.import_check",
     "trust": "offline.trust",
     "doctor": "doctor.command",

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from sslmd import __version__
+from sslmd.acme.signing import Signer
 from sslmd.config.load import load, locate_conf_dir
 from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Permanent, SslmError
@@ -207,7 +208,8 @@ class Daemon:
         self._others = ThreadPoolExecutor(2 * ORDERS + READERS, thread_name_prefix="sslmd-others")
         scratch = Scratch(os.path.dirname(arguments.socket))
         tree = Tree(str(config.globals.certs_dir))
-        self._net = Net({}, self._net_tells, self._net_failed, said=self._net_says)
+        signer = Signer()
+        self._net = Net(signer.handlers(), self._net_tells, self._net_failed, said=self._net_says)
         self._planner = planner = Planner(
             Site(config, tree, _now, random.SystemRandom(), scratch),
             Threads(self._threads, self._others, self._bug),
@@ -226,6 +228,7 @@ class Daemon:
             arguments.jobs,
             arguments.socket,
             self._net,
+            signer,
         )
         self._loading = Reload(self._planner, conf_dir, arguments.socket, self._tell, self._taken)
         self._methods = Methods(self._planner, self.reload, _now(), os.getpid())

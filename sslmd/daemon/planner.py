@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from sslmd.acme.signing import Signer
 from sslmd.config.groups import why_absent
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
@@ -77,6 +78,7 @@ class Planner:
         parallel: int,
         socket: str = "",
         net: Asker | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
         self.bus, self.registry, self.net = bus, Registry(), net
@@ -95,7 +97,7 @@ class Planner:
         crowded = partial(self.queue.crowded, Pool.ACME)
         self.means = means = means_of(site, threads, telling, resolver, crowded, queue.resting, net)
         touch = partial(self.loop.touch, ChallengeZones.name)
-        self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch)
+        self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch, signer)
         delivering = Delivering(
             site, threads, standings, telling, resolver, self.locality, means.runs, net
         )

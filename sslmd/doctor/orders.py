@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from sslmd.acme.accounts import account_uri
+from sslmd.acme.accounts import account_used
+from sslmd.acme.certbot import server_of
 from sslmd.acme.directory import Directory, fetch
 from sslmd.config.model import CaInfo
 from sslmd.console.text import count
@@ -86,8 +87,9 @@ async def _would_fail(
     warn: Callable[[Reason], None],
 ) -> str:
     """Return what would end an order before it is made, "" for nothing."""
-    home = Tree(str(case.config.globals.certs_dir)).certbot_dir(cert)
-    account = await asyncio.to_thread(account_uri, home, ca.server)
+    tree = Tree(str(case.config.globals.certs_dir))
+    own = tree.certbot_dir(cert)
+    account = await asyncio.to_thread(account_used, tree, server_of(ca, ""), own)
     directory = known.get(ca.name) or Directory()
     checks = Preflight(
         cert, case.config, case.resolver, directory, ca.validation, account, _no_account, warn

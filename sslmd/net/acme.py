@@ -14,6 +14,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from itertools import count
 from typing import Any, TypeVar
 
 from acme import messages as acme
@@ -59,6 +60,9 @@ PublicKey = Callable[[str], Awaitable[str]]
 FIRST_POLL, SLOWER, LONGEST_POLL = 0.3, 1.5, 10.0
 MOST_RETRY_AFTER = 60.0
 
+# Seconds for which a CA that fails is asked on: later it is the daemon that comes again.
+PATIENCE = 20.0
+
 # CAs that are known at one time: each has its connections.
 MOST_CAS = 32
 
@@ -75,7 +79,7 @@ class OrderBody(acme.NewOrder):
     replaces: str | None = field("replaces", omitempty=True)
 
 
-class Engine:
+class AcmeSteps:
     """All CAs. `sign` and `public_key` ask the daemon."""
 
     def __init__(self, sign: Signing, public_key: PublicKey) -> None:
@@ -216,7 +220,7 @@ class Engine:
         ca = self._ca(asked.server)
         end = asyncio.get_running_loop().time() + asked.seconds
         for url in asked.challenges:
-            await ca.post(asked.account, url, {})
+            await self._offered(ca, asked.account, url, end)
         waits = {url: _Poll() for url in asked.authorizations}
         found: dict[str, Authorization] = {}
         while waits:
@@ -232,6 +236,21 @@ class Engine:
                 if one.status not in _OPEN:
                     del waits[url]
         return tuple(found[url] for url in asked.authorizations)
+
+    async def _offered(self, ca: Ca, account: AcmeAccount, url: str, end: float) -> None:
+        """Say that a challenge is ready, until it is certain that it came there."""
+        poll = _Poll()
+        for tries in count():
+            await poll.sleep(end, url)
+            try:
+                await ca.post(account, url, {})
+            except ProblemError as err:
+                # One that came there before is not waited for any more, which a CA may refuse.
+                if tries and err.problem.type == "malformed":
+                    return
+                poll.failed(err, end)
+            else:
+                return
 
     async def _finalize(self, asked: messages.Finalize) -> AcmeOrder:
         ca = self._ca(asked.server)
@@ -250,7 +269,8 @@ class Engine:
                     raise
                 poll.failed(err, end)
                 order = ca.order(await ca.post(asked.account, asked.order), asked.order)
-        while order.status in ("processing", "ready"):
+        # An order may lag behind its authorizations.
+        while order.status in ("pending", "processing", "ready"):
             try:
                 await poll.sleep(end, asked.order)
             except ProblemError:
@@ -261,7 +281,7 @@ class Engine:
                 poll.failed(err, end)
                 continue
             order = ca.order(reply, asked.order)
-            if order.status == "ready":  # it did not come there
+            if order.status == "ready":  # it did not come there, or is so only now
                 reply = await ca.post(asked.account, order.finalize, {"csr": b64(asked.csr)})
                 order = ca.order(reply, asked.order)
             poll.next(reply)
@@ -303,6 +323,7 @@ class _Poll:
     def __init__(self) -> None:
         self._pause = FIRST_POLL
         self._at = asyncio.get_running_loop().time()
+        self._failing: float | None = None  # since when
 
     async def sleep(self, end: float, url: str) -> None:
         """Wait; raises `ProblemError` (late) where that would be too long."""
@@ -313,6 +334,7 @@ class _Poll:
 
     def next(self, reply: Reply) -> None:
         """Take what the CA says about it."""
+        self._failing = None
         said = seconds_of(reply.headers.get("retry-after", ""))
         pause, self._pause = self._pause, min(self._pause * SLOWER, LONGEST_POLL)
         if said is not None:
@@ -325,9 +347,10 @@ class _Poll:
         again = problem.kind == "unreachable" or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         again = again or problem.status == HTTPStatus.TOO_MANY_REQUESTS
         again = again or problem.type == "badNonce"
-        loop = asyncio.get_running_loop()
+        now = asyncio.get_running_loop().time()
         said = seconds_of(problem.retry_after)
         self._pause = min(max(self._pause * SLOWER, 1.0), LONGEST_POLL)
-        self._at = loop.time() + max(said or 0.0, self._pause)
-        if not again or self._at >= end:
+        self._at = now + max(said or 0.0, self._pause)
+        self._failing = now if self._failing is None else self._failing
+        if not again or self._at >= min(end, self._failing + PATIENCE):
             raise err

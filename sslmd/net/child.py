@@ -26,7 +26,7 @@ from sslmd.net import (
     probe_messages,
     sandbox,
 )
-from sslmd.net.acme import Engine
+from sslmd.net.acme import AcmeSteps
 from sslmd.net.link import A, Asker, Handlers, Operation, Q, link_on
 from sslmd.net.messages import PING, Alive, Limit
 
@@ -91,7 +91,7 @@ def handlers_of(daemon: Asker) -> Handlers:
         return (await daemon.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
 
     return {
-        **Engine(sign, public_key).handlers(),
+        **AcmeSteps(sign, public_key).handlers(),
         **dns_exchange.handlers(),
         **probe.handlers(),
     }

@@ -55,9 +55,18 @@ OFTEN, WITHIN = 3, 3600.0
 # may be what kills it.
 TRIES = 3
 
+# Seconds for which what died with a process is asked alone, so that it is known what ends them.
+ALONE = 0.5
+
 # Of what it writes to stderr, a trace of a fault: lines that are told at once, how many more each
 # second, and characters of one.
 LINES, LINES_A_SECOND, LONGEST_LINE = 100, 0.5, 300
+
+# What it goes by of the environment: locales, proxies, trusted roots; nothing of the daemon's own.
+PASSED = (
+    *("LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
 
 # The same package as this one, wherever it is; nothing of the environment or the working directory.
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -96,6 +105,7 @@ class Net:
         self._command = command
         self._link: Link | None = None
         self._changed = asyncio.Condition()
+        self._turn = asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._ends: deque[float] = deque(maxlen=1000)
@@ -157,16 +167,46 @@ class Net:
         Raises `NetGone` where that did not help, and `NetBug`. How long it may take is the
         operation's own matter, and the caller's.
         """
-        died: Link | None = None
-        for tries in reversed(range(TRIES if operation.repeatable else 1)):
+        me, died, deaths = object(), None, 0
+        while True:
             link = await self._running(died)
             try:
-                return await link.call(operation, asked)
+                if not deaths:
+                    return await link.call(operation, asked)
+                async with self._turn:
+                    link = await self._running(died)
+                    answer = await self._begin_alone(me, link, operation, asked)
+                return await answer
             except NetGone:
-                if not tries:
+                if link.is_open or self._keeping is None:
+                    raise  # no other process can be had
+                deaths += link.blamed in (None, me)
+                if not operation.repeatable or deaths >= TRIES:
                     raise
             died = link
-        raise AssertionError
+
+    async def _begin_alone(
+        self, me: object, link: Link, operation: Operation[Q, A], asked: Q
+    ) -> asyncio.Future[A]:
+        """Ask again what a process died with, while nobody else does so.
+
+        Returns when it is answered, or the process turns a while later: then it was not this that
+        ended the last one. What ends this one now is to blame, and the others are asked once more.
+        """
+        answer = asyncio.ensure_future(link.call(operation, asked))
+        link.blamed = me
+        try:
+            await asyncio.wait({answer}, timeout=ALONE)
+            if not answer.done():
+                with suppress(NetGone):
+                    await link.call(PING, Alive())
+        except asyncio.CancelledError:
+            answer.cancel()
+            raise
+        finally:
+            if link.is_open:
+                link.blamed = None
+        return answer
 
     async def _running(self, died: Link | None) -> Link:
         """Wait for a process other than the one that died.
@@ -174,14 +214,16 @@ class Net:
         Raises `NetGone` at the end, and where none can be started.
         """
 
-        def is_decided() -> bool:
-            runs = self._link not in (None, died)
-            return runs or self._keeping is None or self._unstarted >= GIVES_UP
+        def running() -> Link | None:
+            link = self._link
+            return link if link is not None and link.is_open and link is not died else None
 
         async with self._changed:
-            await self._changed.wait_for(is_decided)
-        if self._link is not None and self._link is not died:
-            return self._link
+            await self._changed.wait_for(
+                lambda: running() or self._keeping is None or self._unstarted >= GIVES_UP
+            )
+        if (link := running()) is not None:
+            return link
         if self._keeping is not None and self._why is not None:
             raise NetGone(Reason(Failed.NET_DOWN, why=self._why))
         raise NetGone(Reason(Failed.NET_GONE))
@@ -236,7 +278,7 @@ class Net:
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(theirs.fileno(),),
                 cwd="/",
-                env=_environment(),
+                env={name: os.environ[name] for name in PASSED if name in os.environ},
             )
         except BaseException:
             ours.close()
@@ -305,6 +347,7 @@ class Net:
                 self._link, self.limits = link, answer.limits
                 if self._unstarted:
                     self._unstarted, self._untold = 0, 0
+                    self._ends.clear()
                     self._tell(say(Reason(Failed.NET_AGAIN)))
                 if self.weakness not in (None, self._weakness):
                     self._tell(say(self.weakness))
@@ -337,15 +380,6 @@ class Net:
             self._lines -= 1
             left_out = " (what follows is left out)" if self._lines < 1 else ""
             self._said(f"{text}{left_out}")
-
-
-def _environment() -> dict[str, str]:
-    """Return what it goes by: locales, proxies, trusted roots; nothing of the daemon's own."""
-    passed = (
-        *("LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
-        *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-    )
-    return {name: os.environ[name] for name in passed if name in os.environ}
 
 
 def _signal(number: int) -> str:

@@ -123,7 +123,9 @@ class Link:
         self._number = 0
         self._asked: dict[int, tuple[Operation[Any, Any], asyncio.Future[Any]]] = {}
         self._doing: dict[int, asyncio.Task[None]] = {}
-        self._is_open = True
+        self.is_open = True
+        # Who is taken to have ended it (`net.client`).
+        self.blamed: object = None
 
     async def call(self, operation: Operation[Q, A], asked: Q) -> A:
         """Ask the other side, and return its answer.
@@ -131,7 +133,7 @@ class Link:
         Who stops waiting cancels it there too. Raises `NetGone` if the link ends before, `NetBug`
         for a fault of the other side.
         """
-        if not self._is_open:
+        if not self.is_open:
             raise NetGone(Reason(Failed.NET_GONE))
         self._number = self._number % 0xFFFFFFFF + 1
         number = self._number
@@ -143,7 +145,7 @@ class Link:
             await self._drain()
             return await answer
         finally:
-            if self._asked.pop(number, None) is not None and self._is_open:
+            if self._asked.pop(number, None) is not None and self.is_open:
                 self._send(_Kind.CANCEL, number, b"")
 
     async def run(self) -> None:
@@ -167,9 +169,9 @@ class Link:
 
     def close(self) -> None:
         """End it; nothing that is under way is waited for."""
-        if not self._is_open:
+        if not self.is_open:
             return
-        self._is_open = False
+        self.is_open = False
         self._writer.transport.abort()
         for task in self._doing.values():
             task.cancel()
@@ -229,7 +231,7 @@ class Link:
         except Exception as err:  # told there by its type, here in full
             self._failed(err)
             kind, body = _Kind.FAULT, json.dumps(type(err).__name__).encode()
-        if self._is_open:
+        if self.is_open:
             self._send(kind, number, body)
             await self._drain()
 

@@ -74,6 +74,11 @@ class OrderFolders:
         return f"{self.order}/open"
 
     @property
+    def order_note(self) -> str:
+        """The note of an order as the CA has it."""
+        return f"{self.order}/order"
+
+    @property
     def server_note(self) -> str:
         """The note of the server that is asked."""
         return f"{self.order}/server"

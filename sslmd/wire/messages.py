@@ -48,6 +48,8 @@ class Method(StrEnum):
     FORGET = "forget"
     CHALLENGE = "challenge"
     HTTP_TEST = "http_test"
+    ACCOUNTS = "accounts"
+    ACCOUNT = "account"
     PING = "ping"
 
 

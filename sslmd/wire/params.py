@@ -25,11 +25,14 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.FORGET: ("host", "leaving"),
     Method.CHALLENGE: ("order", "action", "name", "value", "token", "remaining"),
     Method.HTTP_TEST: (),
+    Method.ACCOUNTS: ("of",),
+    Method.ACCOUNT: ("action", "of", "all", "emails", "sure"),
     Method.PING: (),
 }
 
 # Characters. The longest is an http-01 value: a token and a hash.
 MAX_TEXT = 1024
+MAX_TEXTS = 20
 
 
 class Params:
@@ -86,6 +89,17 @@ class Params:
         if not isinstance(value, str) or len(value) > MAX_TEXT:
             raise self._wrong(f"{name} must be a text of at most {MAX_TEXT} characters")
         return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return the list of texts `name`, () where it is left out."""
+        value = self._values.get(name, [])
+        if (
+            not isinstance(value, list)
+            or len(value) > MAX_TEXTS
+            or not all(isinstance(one, str) and 0 < len(one) <= MAX_TEXT for one in value)
+        ):
+            raise self._wrong(f"{name} must be a list of at most {MAX_TEXTS} texts")
+        return tuple(value)
 
     def count(self, name: str) -> int:
         """Return the whole number `name`, 0 or more; 0 where it is left out."""

@@ -1,8 +1,8 @@
 """One order at an ACME CA, from the CSR to its certificate: who may order, and what is proven.
 
-An engine (`acme/certbot_run.py`) speaks to the CA. Here is what it does not know: what was ordered
-before and how often, what can be known before an order, and that the world has to see a challenge
-before the CA looks (I8).
+An engine (`acme/engine.py`, `acme/certbot_run.py`) speaks to the CA. Here is what it does not know:
+what was ordered before and how often, what can be known before an order, and that the world has to
+see a challenge before the CA looks (I8).
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.acme import accounts, certbot, directory
-from sslmd.acme.certbot_run import AccountLostError, Attempt, Certbot
+from sslmd.acme import certbot, directory
+from sslmd.acme.attempt import AccountLostError, Attempt, CaEngine
+from sslmd.acme.certbot_run import Certbot
 from sslmd.acme.directory import Directory
+from sslmd.acme.engine import Engine
 from sslmd.acme.orders import Challenge
+from sslmd.config.model import Engines
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.limits import failed_too_often
@@ -65,8 +68,22 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
             served = await directory.fetch(server.url, server.root, ordering.net)
         return Obtained(found, served)
     engine = _engine_of(attempt, ordering)
+    if engine.takes_place:
+        return await _obtain(attempt, engine, ordering)
+    with ordering.resting(attempt.lane):
+        async with ordering.under_way:
+            return await _obtain(attempt, engine, ordering)
+
+
+async def _obtain(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obtained:
+    in_thread, server = ordering.threads.in_thread, attempt.server
     served = await directory.fetch(server.url, server.root, ordering.net)
-    if (resumed := await engine.take_up(served.new_order)) is not None:
+    try:
+        resumed = await engine.take_up(served)
+    except AccountLostError:
+        await engine.lose_account()
+        resumed = None
+    if resumed is not None:
         await in_thread(certbot.forget_offered, attempt.place)
         return Obtained(resumed, served)
     await count_offered(attempt, ordering)
@@ -74,9 +91,7 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
     try:
         issued = await _order(attempt, engine, served, ordering)
     except AccountLostError:
-        now = ordering.site.now()
-        lost = await in_thread(accounts.set_account_aside, attempt.place.home, server.url, now)
-        _tell(attempt, Reason(Failed.ACCOUNT_LOST, aside=lost), ordering)
+        await engine.lose_account()
         # CAA records may allow just the account that is gone: all is looked at again.
         try:
             issued = await _order(attempt, engine, served, ordering)
@@ -86,18 +101,28 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
     return Obtained(issued, served)
 
 
-def _engine_of(attempt: Attempt, ordering: Ordering) -> Certbot:
+def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
     """Return what speaks to the CA; raises `Permanent` if it is not installed."""
-    label = attempt.label
+    in_thread, now = ordering.threads.in_thread, ordering.site.now
+
+    def progress(text: str) -> None:
+        ordering.telling.progress(attempt.cert, f"{attempt.label}{text}" if text else "")
+
+    def tell(event: str, what: Reason) -> None:
+        _tell(attempt, what, ordering, event)
+
+    if attempt.server.engine is Engines.ENGINE:
+        return Engine(attempt, ordering.net, ordering.accounts, in_thread, now, progress, tell)
     return Certbot(
         attempt,
         certbot.find_certbot(),
         certbot.find_hook(ordering.site.config.globals.auth_hook),
         ordering.socket,
         ordering.orders,
-        ordering.threads.in_thread,
-        ordering.site.now,
-        lambda text: ordering.telling.progress(attempt.cert, f"{label}{text}" if text else ""),
+        in_thread,
+        now,
+        progress,
+        tell,
     )
 
 
@@ -139,15 +164,9 @@ async def count_offered(attempt: Attempt, ordering: Ordering) -> None:
 
 
 async def _order(
-    attempt: Attempt, engine: Certbot, served: Directory, ordering: Ordering
+    attempt: Attempt, engine: CaEngine, served: Directory, ordering: Ordering
 ) -> Issued:
     """Check what can be known before an order, and order."""
-
-    async def make_account() -> str:
-        account = await engine.make_account()
-        _tell(attempt, Reason(Failed.ACCOUNT_MADE, account=account), ordering, "account-made")
-        return account
-
     server = attempt.server
     checks = Preflight(
         attempt.cert,
@@ -155,8 +174,8 @@ async def _order(
         ordering.resolver,
         served,
         server.validation,
-        await ordering.threads.in_thread(accounts.account_uri, attempt.place.home, server.url),
-        make_account,
+        await engine.account_uri(),
+        engine.make_account,
         lambda why: _tell(attempt, why, ordering),
         ordering.learnt.setdefault(attempt.cert, Learnt()),
     )
@@ -178,13 +197,13 @@ class _Proof:
         attempt: Attempt,
         aims: Mapping[str, Aim],
         checks: Preflight,
-        engine: Certbot,
+        engine: CaEngine,
         ordering: Ordering,
     ) -> None:
         self._ident = secrets.token_hex(8)
         self._attempt = attempt
         self._aims = aims
-        self._config = checks.config
+        self._config, self._served = checks.config, checks.directory
         self._engine = engine
         self._ordering = ordering
         self._files = FileChallenges(
@@ -198,7 +217,7 @@ class _Proof:
         challenges = self._ordering.challenges
         challenges.enter(self._ident, {aim.zone for aim in self._aims.values()})
         try:
-            return await self._engine.issue(self._prove)
+            return await self._engine.issue(self._served, self._prove)
         finally:
             # Nothing here waits, because whoever cancels may do it twice.
             challenges.leave(self._ident)
@@ -219,9 +238,11 @@ class _Proof:
             aim = self._aims[challenge.name.lower()]
             records[aim.zone].add(TxtRecord(aim.owner, challenge.value))
         wanted = {zone: frozenset(ours) for zone, ours in records.items()}
-        show = asyncio.ensure_future(
-            self._ordering.challenges.show(self._ident, wanted, self._progress)
-        )
+        showing = self._ordering.challenges.show(self._ident, wanted, self._progress)
+        if not self._engine.takes_place:
+            await showing
+            return
+        show = asyncio.ensure_future(showing)
         room = asyncio.ensure_future(self._make_room(len(offered)))
         try:
             await asyncio.wait({show, room}, return_when=asyncio.FIRST_COMPLETED)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.acme import certbot
+from sslmd.acme.attempt import Attempt
 from sslmd.acme.certbot import server_of
-from sslmd.acme.certbot_run import Attempt
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import ServiceConfig
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.events import CertIssued, KeyMade
-from sslmd.core.jobs import Certify, MakeKey, Order
+from sslmd.core.jobs import Certify, MakeKey, Order, lane
 from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renew_track import can_finish
@@ -135,6 +135,7 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
         server=server_of(site.config.cas[signer.name], service.spec.subject.email),
         place=site.tree.order(job.cert, job.set),
         csr=asked.csr,
+        lane=lane(job),
     )
     obtained = await obtain(attempt, ordering)
     issued = await threads.in_thread(in_order, asked.key, obtained.issued, site.now())

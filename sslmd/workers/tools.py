@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from sslmd.acme.accounts import Accounts
 from sslmd.acme.orders import Orders
+from sslmd.acme.signing import Signer
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.errors import Permanent, Transient, text_of
 from sslmd.core.limits import Issuances
@@ -20,6 +22,7 @@ from sslmd.core.reason import Ended, Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState, Issuance
 from sslmd.core.view import Standing
+from sslmd.core.words.sentence import say
 from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.means import Means, keep_place
@@ -33,6 +36,10 @@ from sslmd.store.scratch import Scratch
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+# Orders that are under way at a time where none takes a place of the pool.
+ORDERS = 1000
 
 
 def _unheard(*_: object) -> None:
@@ -184,7 +191,9 @@ class Ordering:
     """What orders need. `socket` is where certbot's hooks find the daemon.
 
     `crowded` tells an order that others wait for its place; `learnt` is what orders that failed
-    found out about owners, until they succeed. `net`: who reads what CAs and web servers send.
+    found out about owners, until they succeed. `net`: who reads what CAs and web servers send;
+    `signer` signs for it, with the keys of `accounts`. `resting`: to be held while a lane's job
+    needs no place; `under_way`: by each order that has none.
     """
 
     site: Site
@@ -197,7 +206,22 @@ class Ordering:
     crowded: Callable[[], bool] = bool  # False
     orders: Orders = field(default_factory=Orders)
     learnt: dict[CertId, Learnt] = field(default_factory=dict)
+    resting: Callable[[str], AbstractContextManager[None]] = keep_place
+    under_way: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ORDERS))
     net: Asker = field(default_factory=Nobody)
+    signer: Signer = field(default_factory=Signer)
+    accounts: Accounts = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take in the accounts at CAs."""
+        self.accounts = Accounts(
+            self.site.tree,
+            self.net.call,
+            self.threads.in_thread,
+            self.site.now,
+            lambda event, what: self.telling.tell(event, say(what), None),
+            self.signer,
+        )
 
 
 @dataclass(slots=True)
@@ -252,6 +276,7 @@ def ordering_of(
     means: Means,
     socket: str = "",
     touch: Callable[[ZoneName], None] = _unheard,
+    signer: Signer | None = None,
 ) -> Ordering:
     """Return what orders need. `touch` is told of zones whose challenges changed."""
     challenges = Challenges(
@@ -269,7 +294,9 @@ def ordering_of(
         challenges,
         socket,
         means.crowded,
+        resting=means.resting,
         net=means.net,
+        signer=signer or Signer(),
     )
 
 

@@ -13,13 +13,13 @@ import threading
 from contextlib import suppress
 
 from sslmd.acme import certbot, directory
+from sslmd.acme.attempt import Attempt
 from sslmd.acme.certbot import test_server_of
-from sslmd.acme.certbot_run import Attempt
 from sslmd.acme.wishes import unmet_wishes
 from sslmd.config.model import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, CaInfo
 from sslmd.core.errors import Permanent
 from sslmd.core.failed import Failed
-from sslmd.core.jobs import Trial
+from sslmd.core.jobs import Trial, lane
 from sslmd.core.names import SetName
 from sslmd.core.reason import Ended, Reason
 from sslmd.core.spec import AcmeCa
@@ -72,7 +72,7 @@ async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> Reaso
     csr = make_csr(key, service.spec)
     place = order_below(f"{folder}/cb", name)
     label = f"{job.ask.kind}: "
-    obtained = await obtain(Attempt(service, server, place, csr, label), ordering)
+    obtained = await obtain(Attempt(service, server, place, csr, label, lane(job)), ordering)
     issued = await threads.in_thread(in_order, key, obtained.issued, site.now())
     whole = whole_set(key, csr, issued)
     note = SetNote(0.0, site.now(), ca.name)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sslmd.acme.attempt import Attempt
 from sslmd.acme.certbot import AcmeServer
-from sslmd.acme.certbot_run import Attempt
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, CaKind, Validation
 from sslmd.core.errors import Transient
 from sslmd.core.limits import Issuances, names_mark

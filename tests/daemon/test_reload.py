@@ -1,12 +1,18 @@
-"""What a reload leaves as it is."""
+"""What a reload leaves as it is, and a request that cannot be noted."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from sslmd.config.load import load
 from sslmd.core.dane.report import DaneReport, Finding
+from sslmd.core.names import CertId
+from sslmd.core.state import Ask, Request
+from sslmd.daemon.api.asking import Asking
+from sslmd.daemon.ledger import Ledger
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.tell.journal import Bus
 from tests.stand.tools import Tools, believe
@@ -25,3 +31,20 @@ async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) 
     await planner.reconfigure(load(tmp_path / "conf.d"))
     assert planner.registry[cert].report == report
     await planner.stop(1.0)
+
+
+async def test_a_request_is_dropped_if_an_error_of_our_own_keeps_it_from_being_noted(
+    tools: Tools,
+) -> None:
+    planner = Planner(tools.site, tools.threads, tools.standings, tools.telling, Bus(), 2)
+    planner.load()
+    cert = next(iter(planner.registry))
+
+    class Broken(Ledger):
+        async def written(self, cert: CertId) -> None:
+            raise KeyError("a bug")
+
+    planner.ledger = Broken(tools.site, lambda _: None, lambda *_: None)
+    with pytest.raises(KeyError):
+        await Asking(planner).ask(cert, Ask(Request.RENEW, datetime.now(UTC), force=True))
+    assert planner.registry[cert].state.ask is None

@@ -13,21 +13,40 @@ import pytest
 
 from sslmd.core.spec import KeySpec, KeyType
 from sslmd.pki.keys import generate_key
-from tests.stand.acme_site import ARG, CERT, ZONE, World, needs, verify, world
+from tests.stand.acme_site import (
+    ARG,
+    CERT,
+    ENGINES,
+    ZONE,
+    World,
+    accounts,
+    needs,
+    verify,
+    world,
+)
 from tests.stand.bind import Primary, Zone
 from tests.stand.pebble import Pebble
 from tests.stand.proxy import Answer, Proxy
 from tests.stand.samples import key_pem, leaf_spec, make_leaf, make_root, make_sub, with_life
 
 # What a renewal that fails leaves otherwise than it was, and nobody else uses.
-PASSING = ("state.toml", "/cb/", "/db/", "/next", ".sslmd.lock", "/.hosts/", "acme-challenge.")
+PASSING = (
+    "state.toml",
+    "/cb/",
+    "/.accounts/",
+    "/db/",
+    "/next",
+    ".sslmd.lock",
+    "/.hosts/",
+    "acme-challenge.",
+)
 
 NAMES = [ZONE, f"*.{ZONE}", f"www.{ZONE}"]
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as one:
+@pytest.fixture(params=ENGINES)
+def here(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    with world(tmp_path, request.param) as one:
         yield one
 
 
@@ -56,8 +75,7 @@ def test_a_ca_that_refuses_half_of_all_nonces(here: World) -> None:
         assert "nonce" in one["last_error"]
         assert one["next_try"]
         here.site.ctl("renew", "--no-wait", ARG)
-    home = here.site.top / "certs" / CERT / "cb"
-    assert len(list((home / "accounts").rglob("private_key.json"))) <= 1
+    assert len(accounts(here.site)) <= 1
 
 
 def test_a_ca_that_takes_its_time(here: World) -> None:
@@ -184,9 +202,8 @@ def test_a_ca_that_dies_in_the_middle_of_an_order(here: World) -> None:
     late.refresh(ZONE)
     here.site.wait_settled()
     verify(here.site, ca)
-    home = here.site.top / "certs" / CERT / "cb"
-    assert len(list((home / "accounts-lost").rglob("private_key.json"))) == 1
-    assert len(list((home / "accounts").rglob("private_key.json"))) == 1
+    assert len(accounts(here.site, lost=True)) == 1
+    assert len(accounts(here.site)) == 1
 
 
 def refusing(answer: Answer, status: int, code: str, detail: str, **headers: str) -> Answer:
@@ -240,8 +257,7 @@ def test_a_ca_with_ways_of_its_own(here: World) -> None:
         primary.reload(ZONE)
         here.site.ctl("renew", ARG)
         curr = here.site.wait_settled()[CERT]["curr"]
-        home = here.site.top / "certs" / CERT / "cb"
-        assert len(list((home / "accounts").rglob("private_key.json"))) == 1
+        assert len(accounts(here.site)) == 1
         # The chain is as it should be, and as short.
         assert (here.site.live(CERT) / "fullchain.pem").read_text().count("BEGIN") == 3
         verify(here.site, ca)

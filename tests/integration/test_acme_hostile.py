@@ -26,7 +26,7 @@ MOST_MEMORY = 160
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as one:
+    with world(tmp_path, "certbot") as one:
         yield one
 
 

@@ -20,7 +20,7 @@ INSTALLED = "/usr/lib/sslmd/bin/certbot"
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as one:
+    with world(tmp_path, "certbot") as one:
         yield one
 
 

@@ -24,7 +24,7 @@ HASH = "gfj9Xq-Rg85nM_gfj9Xq-Rg85nM_gfj9Xq-Rg85nM_1"
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as one:
+    with world(tmp_path, "certbot") as one:
         yield one
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.trouble import NETWORK
 from sslmd.core.words.sentence import say
 from sslmd.net import client
 from sslmd.net.acme_messages import DIRECTORY, AcmeProblem, CaAddress, OfServer
 from sslmd.net.client import Net
-from sslmd.net.link import NetGone
-from sslmd.net.messages import PING, Alive
+from sslmd.net.inside import Inside
+from sslmd.net.link import Asker, NetBug, NetGone, Nobody
+from sslmd.net.messages import PING, Alive, Limit
 
 _USER = "nobody"
 
@@ -140,3 +142,108 @@ async def test_what_cannot_be_reached_is_an_answer() -> None:
         answer = await net.call(DIRECTORY, OfServer(CaAddress("http://127.0.0.1:1/dir")))
         assert isinstance(answer, AcmeProblem)
         assert (answer.kind, answer.type) == ("unreachable", "system")
+
+
+def _with_handler(body: str) -> tuple[str, ...]:
+    """The real process, but for what it does when it is asked for a directory."""
+    program = f"""
+import os, sys
+sys.path.insert(0, {os.getcwd()!r})
+from sslmd.net import child
+from sslmd.net.acme_messages import DIRECTORY
+async def directory(asked):
+    {body}
+child.handlers_of = lambda _: {{DIRECTORY: directory}}
+child.main(sys.argv[1:])
+"""
+    return (sys.executable, "-c", program)
+
+
+async def test_a_fault_in_it_leaves_its_trace_and_no_more() -> None:
+    said: list[str] = []
+    command = _with_handler(r"raise KeyError('\x1b[31m\u202e\n' * 5000)")
+    async with _net(*command, said=said) as (net, told):
+        for _ in range(40):
+            with pytest.raises(NetBug, match="KeyError"):
+                await net.call(DIRECTORY, OfServer(CaAddress("http://127.0.0.1:1/dir")))
+        await net.call(PING, Alive())
+        async with asyncio.timeout(10):
+            while len(said) < client.LINES:
+                await asyncio.sleep(0.01)
+        assert net.trouble is None
+    assert told == []
+    assert "Traceback" in said[0]
+    assert any("in directory" in line for line in said)
+    assert client.LINES <= len(said) < client.LINES + 20
+    assert "left out" in said[client.LINES - 1]
+    assert all(line.isprintable() and len(line) < client.LONGEST_LINE + 50 for line in said)
+
+
+async def test_memory_without_end_fails_one_question() -> None:
+    command = _with_handler("bytearray(1 << 30)")
+    async with _net(*command) as (net, told):
+        with pytest.raises(NetBug, match="MemoryError"):
+            await net.call(DIRECTORY, OfServer(CaAddress("http://127.0.0.1:1/dir")))
+        await net.call(PING, Alive())
+    assert told == []
+
+
+async def test_a_question_that_ends_it_is_given_up_and_told_once() -> None:
+    command = _with_handler("os._exit(3)")
+    async with _net(*command) as (net, told):
+        bad = OfServer(CaAddress("http://127.0.0.1:1/dir"))
+        others = [asyncio.ensure_future(net.call(PING, Alive())) for _ in range(20)]
+        with pytest.raises(NetGone):
+            await net.call(DIRECTORY, bad)
+        await asyncio.gather(*others)
+        await net.call(PING, Alive())  # others go on
+        assert net.trouble is not None
+        assert len(net._ends) == client.TRIES
+        assert f"ended {client.TRIES} times" in say(net.trouble)
+        assert "status 3" in say(net.trouble)
+    assert len(told) == 1
+
+
+async def test_it_is_told_when_it_runs_again(tmp_path: Path) -> None:
+    flag = tmp_path / "there"
+    program = client._PROGRAM.replace("import sys", f"import os, sys\nos.stat({str(flag)!r})", 1)
+    async with _net(sys.executable, "-I", "-c", program) as (net, told):
+        with pytest.raises(NetGone):
+            await net.call(PING, Alive())
+        assert net.trouble is not None
+        flag.touch()
+        async with asyncio.timeout(60):
+            while net.trouble is not None:
+                await asyncio.sleep(0.05)
+        await net.call(PING, Alive())
+    assert "ended with status 1: FileNotFoundError" in told[0]
+    assert told[1:] == ["the network process runs again"]
+
+
+async def test_inside_is_asked_as_the_process_is() -> None:
+    asked: Asker = Inside()
+    answer = await asked.call(DIRECTORY, OfServer(CaAddress("http://127.0.0.1:1/dir")))
+    assert isinstance(answer, AcmeProblem)
+    assert (answer.kind, answer.type) == ("unreachable", "system")
+    with pytest.raises(NetGone):
+        await Nobody().call(PING, Alive())
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ((), None),
+        ((Limit.UID, Limit.LANDLOCK), None),
+        ((Limit.UID,), None),
+        ((Limit.NOBODY, Limit.LANDLOCK), "net-nobody"),
+        ((Limit.LANDLOCK, Limit.SECCOMP), "net-stays-root" if os.geteuid() == 0 else None),
+        ((Limit.SECCOMP,), "net-root-open" if os.geteuid() == 0 else "net-open"),
+    ],
+)
+async def test_what_could_be_safer_is_said(limits: tuple[Limit, ...], code: str | None) -> None:
+    net = Net({}, print, print)
+    net.limits = limits
+    weakness = net.weakness
+    assert (None if weakness is None else str(weakness.code)) == code
+    assert (code in NETWORK) == (code in ("net-root-open", "net-open"))
+    assert say(weakness) or code is None

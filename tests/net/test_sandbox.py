@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pwd
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from sslmd.net import client, sandbox
 from sslmd.net.client import Net
-from sslmd.net.messages import PING, Alive
+from sslmd.net.messages import PING, Alive, Limit
 
 _USER = "nobody"
 
@@ -122,37 +126,65 @@ def test_nothing_but_the_network_is_left(tmp_path: Path, user: str) -> None:
     assert {what: result for what, result in found.items() if result not in _NO} == {}
 
 
-async def test_seen_from_outside() -> None:
+async def test_seen_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str | BaseException] = []
-    net = Net({}, told.append, told.append, user=_USER)
-    await net.start()
-    try:
-        answer = await net.call(PING, Alive())
-        proc = Path(f"/proc/{net.pid}")
-        status = dict(
-            line.split(":\t", 1)
-            for line in (proc / "status").read_text().splitlines()
-            if ":\t" in line
-        )
-        if os.geteuid() == 0:
-            uid = pwd.getpwnam(_USER).pw_uid
-            assert status["Uid"].split() == [str(uid)] * 4
-            assert status["Groups"].strip() == ""
-            files = {os.readlink(proc / "fd" / name) for name in os.listdir(proc / "fd")}
-            kinds = {name.partition(":")[0] for name in files}
-            assert kinds <= {"/dev/null", "pipe", "socket", "anon_inode"}
-        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-            assert int(status[name], 16) == 0
-        assert status["NoNewPrivs"] == "1"
-        if "seccomp" in answer.limits:
-            assert status["Seccomp"] == "2"
-        assert set(answer.limits) >= {"capabilities", "no-new-privs"}
-        limits = (proc / "limits").read_text()
-        for line in ("Max core file size        0", "Max file size             0"):
-            assert line in limits
-    finally:
-        await net.stop()
+    monkeypatch.setenv("SECRET_OF_THE_DAEMON", "x")
+    net = Net({}, told.append, told.append, said=told.append, user=_USER)
+    with socket.create_server(("127.0.0.1", 0)) as listener, open(tmp_path / "lock", "w") as lock:
+        # As if somebody had forgotten to close them.
+        for file in (listener, lock):
+            os.set_inheritable(file.fileno(), True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        await net.start()
+        try:
+            answer = await net.call(PING, Alive())
+            proc = Path(f"/proc/{net.pid}")
+            _status_is_narrow(proc, answer.limits)
+            if os.geteuid() == 0:
+                _has_only_what_it_needs(proc, os.fstat(listener.fileno()).st_ino)
+            limits = (proc / "limits").read_text()
+            for line in ("Max core file size        0", "Max file size             0"):
+                assert line in limits
+            assert re.search(rf"Max data size +{sandbox.MEMORY} ", limits)
+            assert re.search(r"Max open files +(\d+)", limits)
+        finally:
+            await net.stop()
     assert not told
+
+
+def _status_is_narrow(proc: Path, limits: tuple[Limit, ...]) -> None:
+    lines = (proc / "status").read_text().splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    assert status["Name"] == "sslmd-net"
+    assert status["Umask"] == "0077"
+    assert int((proc / "oom_score_adj").read_text()) == sandbox.OOM_SCORE
+    if os.geteuid() == 0:
+        entry = pwd.getpwnam(_USER)
+        assert status["Uid"].split() == [str(entry.pw_uid)] * 4
+        assert status["Gid"].split() == [str(entry.pw_gid)] * 4
+        assert status["Groups"].strip() == ""
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[name], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+    if Limit.SECCOMP in limits:
+        assert status["Seccomp"] == "2"
+    assert set(limits) >= {Limit.CAPABILITIES, Limit.NO_NEW_PRIVS}
+    if os.geteuid() == 0:
+        assert Limit.UID in limits
+
+
+def _has_only_what_it_needs(proc: Path, listener: int) -> None:
+    files = {int(name): os.readlink(proc / "fd" / name) for name in os.listdir(proc / "fd")}
+    assert files.pop(0) == files.pop(1) == "/dev/null"
+    assert files.pop(2).startswith("pipe:")
+    # The link, the two ends by which the event loop wakes itself, and what it waits with.
+    kinds = sorted(name.partition(":")[0] for name in files.values())
+    assert kinds == ["anon_inode", "socket", "socket", "socket"]
+    assert f"socket:[{listener}]" not in files.values()
+    assert os.readlink(proc / "cwd") == "/"
+    environment = (proc / "environ").read_bytes().rstrip(b"\0").split(b"\0")
+    names = {one.partition(b"=")[0].decode() for one in environment if one}
+    assert names <= {*client.PASSED, "LC_CTYPE"}  # which Python sets itself
 
 
 _BECOME = f"""

@@ -135,6 +135,7 @@ def from_its_installation_to_its_end(site: Site) -> None:
     examined(site)
     servers_follow(site)
     exposed_little(site)
+    the_network_process_is_apart(site)
     comes_back(site)
     own_user.as_its_own_user(site)
     upgraded(site)
@@ -250,6 +251,28 @@ def exposed_little(site: Site) -> None:
     assert int(found[1] + found[2]) <= EXPOSURE
     bounds = site.run("systemctl", "show", "sslmd", "-p", "MemoryMax,TasksMax,OOMPolicy").stdout
     assert set(bounds.split()) == {"MemoryMax=2147483648", "TasksMax=1024", "OOMPolicy=continue"}
+
+
+def the_network_process_is_apart(site: Site, user: str = "sslmd-net") -> None:
+    """It has its uid and every limit, under the unit that the package has."""
+
+    def status() -> dict[str, str]:
+        name = "grep -ls '^Name:.sslmd-net$' /proc/[0-9]*/status"
+        text = site.run("sh", "-c", f"cat $({name})", status=None).stdout
+        return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+    wait_until(lambda: status().get("Seccomp") == "2", "the network process has its limits")
+    found = status()
+    assert int(found["PPid"]) == site.main_pid()
+    number = site.run("id", "-u", user).stdout.strip()
+    assert found["Uid"].split() == [number] * 4
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(found[name], 16) == 0
+    assert found["NoNewPrivs"] == "1"
+    doctor = site.run("sslmctl", "doctor", status=None).stdout
+    assert "network process" not in " ".join(doctor.split()), doctor
+    text = site.run("sslmctl", "status", "--json").stdout
+    assert json.loads(text)["net"] == []
 
 
 def comes_back(site: Site) -> None:

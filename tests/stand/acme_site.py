@@ -22,13 +22,15 @@ from tests.stand.site import Site, first_tables
 CERT = "example.test/web"
 ARG = "example.test:web"
 ZONE = "example.test"
+ENGINES = ("engine", "certbot")
 
 
 class AcmeSite(Site):
     """A site without a configuration; `write` makes one."""
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, engine: str = "engine") -> None:
         super().__init__(top, example=None)
+        self.engine = engine
         self.globals = {
             "min_roll_mins": "0",
             "dns_check_delay": "0",
@@ -45,6 +47,7 @@ class AcmeSite(Site):
         self.ca = f"""
 [pebble]
     ca_type = 'certbot'
+    ca_engine = '{self.engine}'
     ca_validation = '{validation}'
     ca_server = '{ca.directory}'
     ca_server_root = '{ca.root_file}'
@@ -149,10 +152,10 @@ def _primary(primary: Primary, watched: Sequence[Named | str]) -> str:
 class World:
     """The servers of one test, and the site; ended in the opposite order."""
 
-    def __init__(self, top: Path, stack: ExitStack) -> None:
+    def __init__(self, top: Path, stack: ExitStack, engine: str = "engine") -> None:
         self.top = top
         self._stack = stack
-        self.site = AcmeSite(top / "site")
+        self.site = AcmeSite(top / "site", engine)
         (top / "site").mkdir()
         stack.callback(self.site.end)
 
@@ -218,12 +221,22 @@ class World:
 
 
 @contextmanager
-def world(top: Path) -> Iterator[World]:
-    """Open a scratch directory for servers and a site; skip where programs are missing."""
+def world(top: Path, engine: str = "engine") -> Iterator[World]:
+    """Open a scratch directory for servers and a site; skip where programs are missing.
+
+    `engine`: what speaks to the CA, one of `ENGINES`.
+    """
     if lacking := "; ".join(filter(None, (bind.missing(), pebble.missing()))):
         pytest.skip(lacking)
     with ExitStack() as stack:
-        yield World(top, stack)
+        yield World(top, stack, engine)
+
+
+def accounts(site: Site, *, lost: bool = False) -> list[Path]:
+    """Return the folders of all accounts at CAs, or of those that their CAs have lost."""
+    folder = "accounts-lost" if lost else "accounts"
+    found = (site.top / "certs").rglob("private_key.json")
+    return [path.parent for path in found if folder in path.parts]
 
 
 def processes(site: Site) -> list[str]:

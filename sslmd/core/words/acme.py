@@ -60,6 +60,10 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA at {url} sent an answer that cannot be used ({what}[: {said}]); if it stays so, "
         "ask the CA"
     ),
+    Failed.REPLACES_REFUSED: (
+        "the CA does not take the order as a replacement ({why}); ordered without that, so the "
+        "CA's limits count"
+    ),
     Failed.NOT_VALIDATED: "the CA {ca} could not validate {names:lines}[; and {more} more]",
     Failed.NAMES_NOT_VALIDATED: (
         "{names}[, and {more} more]: [{said}|it gives no reason][ ({problem})]"

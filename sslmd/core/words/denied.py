@@ -72,6 +72,24 @@ DENIED: Mapping[Denied, str | Callable[[Facts], str]] = {
     Denied.NO_GROUP: _no_group,
     Denied.NO_HOST: _no_host,
     Denied.NO_CLASS: _no_class,
+    Denied.NO_CA: (
+        "{named} is no certificate, and no ACME CA of ca-info.conf[; there: {known}|: there is "
+        "none]"
+    ),
+    Denied.NO_ACCOUNT_THERE: (
+        "there is no account of {named} yet that certificates share: the first order makes it, or "
+        "sslmctl account share; where a certificate has its own, name the certificate"
+    ),
+    Denied.OWN_ACCOUNTS: (
+        "the table of {ca} in ca-info.conf says ca_account = 'own': take that out first"
+    ),
+    Denied.ACCOUNT_OF_WHAT: "name a CA of ca-info.conf or a certificate[, or say {all} = true]",
+    Denied.NOT_SURE: (
+        "nothing brings a deactivated account back, and it can revoke nothing any more. "
+        "Certificates that use {url}: {number}; they stay valid, the next order makes another "
+        "account, and CAA records with accounturi have to name that one. If that is meant, add "
+        "--yes"
+    ),
     Denied.ONE_CERT: "show takes one certificate: group:service",
     Denied.ALL_WANTED: "a forced renewal of everything needs all = true",
     Denied.NEW_KEY_WANTS: "new_key needs force and certs, and cannot be combined with reuse",

@@ -61,6 +61,16 @@ ANSWERS: Mapping[Answered, str | Callable[[Mapping[str, Any]], str]] = {
     Answered.DELIVERED: "delivered: {servers}",
     Answered.RESTARTED: "restarted: {servers}",
     Answered.NO_SERVER_HAS: "in production; no server has it",
+    Answered.CONTACT_SET: "the CA writes to [{emails}|nobody]",
+    Answered.KEY_CHANGED: "the account {url} has another key: {folder}",
+    Answered.DEACTIVATED: (
+        "the account has ended; its key and its URL are kept in {aside}, and the next order makes "
+        "another account"
+    ),
+    Answered.SHARED: (
+        "one account for all certificates: {url}[; {number} had one of their own, which is kept in "
+        "their folders and not used any more]"
+    ),
     Answered.REFRESHED: "{texts:lines}",
     Answered.NOTHING_TO_REFRESH: (
         "nothing to do: [[dns]] has neither acme_dir nor tlsa_dirs nor restart_cmd"

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Self
 
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import text_of
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -158,9 +158,9 @@ class Asking:
             planner.registry.put(cert, Asked(ask))
             try:
                 await planner.ledger.written(cert)
-            except SslmError as err:
+            except Exception as err:
                 if cert in planner.registry and planner.registry[cert].state.ask == ask:
-                    why = Reason(Ended.NOT_NOTED, why=Said(err))
+                    why = Reason(Ended.NOT_NOTED, why=Said(text_of(err)))
                     planner.registry.put(cert, AskDropped(planner.site.now(), why))
                 raise
 
@@ -171,8 +171,8 @@ class Asking:
             planner.registry.put(cert, TrialAsked(ask))
             try:
                 await planner.ledger.written(cert)
-            except SslmError as err:
-                why = Reason(Ended.NOT_NOTED, why=Said(err))
+            except Exception as err:
+                why = Reason(Ended.NOT_NOTED, why=Said(text_of(err)))
                 ended = TrialEnded(planner.site.now(), ask, why, failed=True)
                 planner.registry.put(cert, ended)
                 raise

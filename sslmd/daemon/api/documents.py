@@ -11,7 +11,8 @@ from datetime import datetime
 from time import thread_time
 from typing import Any
 
-from sslmd.acme.accounts import account_uri
+from sslmd.acme.accounts import account_used
+from sslmd.acme.certbot import server_of
 from sslmd.config.model import Config, ServiceConfig, commands_of, is_meant
 from sslmd.core.dane.tlsa import Share
 from sslmd.core.errors import SslmError
@@ -138,8 +139,9 @@ def _account(planner: Planner, service: ServiceConfig) -> str:
     signer = service.spec.signer
     if not isinstance(signer, AcmeCa):
         return ""
-    server = planner.site.config.cas[signer.name].server
-    return account_uri(planner.site.tree.certbot_dir(service.id), server)
+    server = server_of(planner.site.config.cas[signer.name], "")
+    tree = planner.site.tree
+    return account_used(tree, server, tree.certbot_dir(service.id))
 
 
 def _sets(planner: Planner, cert: CertId) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from sslmd.core.reason import Held, Reason, Said, noted, on_wire
 from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents, limits
+from sslmd.daemon.api.accounts import AccountMethods
 from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
 from sslmd.daemon.api.http_tests import HttpTests
@@ -52,6 +53,7 @@ _CHANGING = frozenset(
         Method.CHALLENGE,
         Method.DNS_REFRESH,
         Method.HTTP_TEST,
+        Method.ACCOUNT,
     }
 )
 # What they are about is read again where it is held: its files may be right by now.
@@ -72,6 +74,7 @@ class Methods:
         self._requests = Requests(planner, self._asking)
         self._deliveries = Deliveries(planner)
         self.http_tests = HttpTests(planner.site, planner.threads, planner.telling)
+        self._accounts = AccountMethods(planner)
         self._reload = reload
         self._status = StatusDocument(planner, started, pid)
 
@@ -136,6 +139,10 @@ class Methods:
                 result = await self._challenge(client, params)
             case Method.HTTP_TEST:
                 result = await self.http_tests.run(client)
+            case Method.ACCOUNTS:
+                result = await self._accounts.listed(client, params)
+            case Method.ACCOUNT:
+                result = await self._accounts.change(params)
             case Method.DANE:
                 result = await self._dane(client, params)
             case Method.DNS_REFRESH:

@@ -241,7 +241,11 @@ EVENTS: Mapping[str, EventKind] = {
     ),
     "account-made": EventKind(
         INFO,
-        "an account was made at a CA before the first order, because CAA records name one",
+        "an account was made at a CA: for all its certificates, or for one that has its own",
+    ),
+    "account-changed": EventKind(
+        INFO,
+        "an admin gave an account at a CA another key or contact, shared or ended it",
     ),
     "ca-remark": EventKind(
         WARNING,

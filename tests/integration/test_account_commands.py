@@ -1,0 +1,67 @@
+"""`sslmctl account` against a daemon and a real CA."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stand.acme_site import ARG, CERT, ZONE, World, world
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as one:
+        primary = one.bind()
+        ca = one.pebble(primary, caa_identities=["ca.example"])
+        one.site.use(ca)
+        one.site.publish(primary)
+        one.site.write({CERT: [ZONE]})
+        yield one
+
+
+def test_from_the_first_account_to_its_end(here: World) -> None:
+    site = here.site
+
+    def ctl(*words: str, status: int = 0) -> str:
+        done = site.ctl("account", *words, status=status)
+        return done.stdout + done.stderr
+
+    site.start()
+    site.wait_settled()
+    uses = json.loads(ctl("list", "--json"))["accounts"]
+    assert [(one["ca"], one["count"], one["certs"]) for one in uses] == [("pebble", 1, [CERT])]
+
+    said = ctl("share", "pebble")
+    (one,) = json.loads(ctl("show", ARG, "--json"))["accounts"]
+    assert one["shared"]
+    line = f'{ZONE}. CAA 0 issue "ca.example; accounturi={one["url"]}; validationmethods=dns-01"'
+    assert one["caa"] == [line]
+    assert line in said
+    assert line in ctl("show", "pebble")
+    assert one["url"] in ctl()
+
+    assert "a@example.com" in ctl("contact", "pebble", "a@example.com")
+    assert "nobody" in ctl("contact", "pebble")
+
+    folder = Path(one["folder"])
+    said = ctl("rollover", "pebble")
+    (after,) = json.loads(ctl("show", "pebble", "--json"))["accounts"]
+    assert after["url"] == one["url"]
+    assert after["folder"] in said
+    assert not folder.exists()
+    assert Path(after["folder"], "private_key.json").stat().st_mode & 0o777 == 0o400
+
+    refused = ctl("deactivate", "pebble", status=1)
+    assert "--yes" in refused
+    assert "accounts-lost" in ctl("deactivate", "pebble", "--yes")
+    (ended,) = json.loads(ctl("show", "pebble", "--json"))["accounts"]
+    assert ended["url"] is None
+    for words in (("rollover", "pebble"), ("contact", "pebble", "a@example.com")):
+        assert "no account" in ctl(*words, status=1)
+    assert "no ACME CA" in ctl("show", "nonsense", status=1)
+
+    site.ctl("renew", "--force", ARG)
+    site.wait_settled()
