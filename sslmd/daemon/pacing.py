@@ -27,7 +27,7 @@ from sslmd.daemon.registry import Entry, Gone, Noticed, Registry, Taken
 from sslmd.workers.tools import Site
 
 # How long an order takes beside `dns_check_delay`, for a forecast.
-EACH = timedelta(seconds=15)
+EACH = timedelta(seconds=5)
 
 
 def urgency_of(state: CertState) -> Urgency:

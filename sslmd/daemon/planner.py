@@ -91,14 +91,15 @@ class Planner:
             telling.bug,
             self.ledger.write,
         )
-        self.queue = self.loop.queue
-        resolver, self.locality = Resolver(DnsAsker(net or Nobody())), Locality(threads.look_up)
-        crowded, resting = partial(self.queue.crowded, Pool.ACME), self.queue.resting
-        self.means = means = means_of(site, threads, telling, resolver, crowded, resting, net)
+        self.queue = queue = self.loop.queue
+        net = net or Nobody()
+        resolver, self.locality = Resolver(DnsAsker(net)), Locality(net)
+        crowded = partial(self.queue.crowded, Pool.ACME)
+        self.means = means = means_of(site, threads, telling, resolver, crowded, queue.resting, net)
         touch = partial(self.loop.touch, ChallengeZones.name)
         self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch, signer)
         delivering = Delivering(
-            site, threads, standings, telling, resolver, self.locality, means.runs, means.net
+            site, threads, standings, telling, resolver, self.locality, means.runs, net
         )
         publishing = Publishing(site, threads, standings, telling, means)
         self.zones = Zones(publishing, self.registry, self.loop, self._tell)

@@ -34,6 +34,7 @@ from sslmd.core.spec import SetFacts
 from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
 from sslmd.core.trouble import NETWORK, CertStatus, ServerStatus, failed, troubles
 from sslmd.core.words.sentence import say
+from sslmd.daemon.api import replacing
 from sslmd.daemon.api.beside import dh, dns, hosts, net, time, zones
 from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
@@ -297,6 +298,7 @@ class StatusDocument:
         return {
             "version": FORMAT,
             "daemon": about,
+            "replacing": replacing.rows(planner),
             "hosts": hosts(planner),
             "zones": zones(planner),
             "dns": dns(),
