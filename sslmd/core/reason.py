@@ -192,6 +192,7 @@ class Why(Code):
     CA_RENEWED_FIRST = "ca-renewed-first"
     CA_LIMIT = "ca-limit"
     CA_PACED = "ca-paced"
+    CA_HOLD = "ca-hold"
     CA_RENEWAL = "ca-renewal"
     CA_CHANGES = "ca-changes"
     # failures that are waited out

@@ -78,7 +78,8 @@ class Ask:
     forced renewal was asked for: only that one is replaced, also after a crash. `back`: the older
     set that is to be rolled, in place of what is on deck. `new_key`: a CA is to get another key.
     `min_roll`: for this roll, in place of `min_roll_mins` of the configuration. `revoked`: the
-    certificate in use is, so this goes before others and no window is waited for.
+    certificate in use is, so this goes before others and no window is waited for. `batch`: it
+    is one of so many that were asked for together, at the same time.
     """
 
     what: Request
@@ -90,6 +91,7 @@ class Ask:
     new_key: bool = False
     min_roll: timedelta | None = None
     revoked: bool = False
+    batch: int = 0
 
 
 class TrialKind(StrEnum):

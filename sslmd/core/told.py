@@ -103,6 +103,9 @@ class Denied(Code):
     TRIAL_RUNS = "trial-runs"
     TRIAL_LATER = "trial-later"
     NO_TEST_SERVER = "no-test-server"
+    CA_OR_ALL = "ca-or-all"
+    NOTHING_OF_CA = "nothing-of-ca"
+    DRILL_REVOKED = "drill-revoked"
     # rolling
     NOTHING_ON_DECK = "nothing-to-roll"
     TOO_YOUNG = "too-young"
@@ -145,6 +148,10 @@ class Answered(Code):
     REFRESHED = "refreshed"
     NOTHING_TO_REFRESH = "nothing-to-refresh"
     COMMAND_RUN = "command-run"
+    # replacing
+    FORECAST = "forecast"
+    REPLACING = "replacing"
+    DRILLING = "drilling"
     # taken back
     TRIAL_STOPPED = "trial-stopped"
     ROLL_DROPPED = "roll-dropped"

@@ -93,17 +93,17 @@ class Planner:
             self.ledger.write,
             lambda job: self.ari.urgency(job),
         )
-        resolver, self.locality = Resolver(DnsAsker(net or Nobody())), Locality(threads.look_up)
-        queue = self.queue = self.loop.queue
-        crowded, resting = partial(queue.crowded, Pool.ACME), queue.resting
-        self.means = means = means_of(site, threads, telling, resolver, crowded, resting, net)
+        self.queue = queue = self.loop.queue
+        net, common = net or Nobody(), (site, threads, standings, telling)
+        resolver, self.locality = Resolver(DnsAsker(net)), Locality(net)
+        crowded = partial(self.queue.crowded, Pool.ACME)
+        self.means = means = means_of(site, threads, telling, resolver, crowded, queue.resting, net)
         touch = partial(self.loop.touch, ChallengeZones.name)
         self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch, signer)
-        common = site, threads, standings, telling
-        delivering = Delivering(*common, resolver, self.locality, means.runs, means.net)
+        delivering = Delivering(*common, resolver, self.locality, means.runs, net)
         self.zones = Zones(Publishing(*common, means), self.registry, self.loop, self._tell)
         self.hosts = Hosts(delivering, self.registry, self.loop)
-        self.ari = RenewalInfo(means.net, site, threads, self.registry, self.loop)
+        self.ari = RenewalInfo(net, site, threads, self.registry, self.loop)
         self.dh = DhGroups(site, threads, telling, self.loop, self._tell)
         self.held = HeldCerts(self.look_at_held, self.registry, site.now, telling.bug)
         self.certs = Certs(
@@ -131,6 +131,7 @@ class Planner:
         self._take_in(read_all(self._read, which, helpers_for(len(which))))
         forget_outgoing(self.site.tree)
         self.hosts.load()
+        self.ordering.accounts.load()
 
     def start(self) -> None:
         """Make the first plan and begin to work."""

@@ -249,6 +249,9 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
         "would refuse it after one more"
     ),
     Why.CA_PACED: _paced,
+    Why.CA_HOLD: (
+        "the CA {ca} wants to be left alone until {until}[; it has told so already: {why}]"
+    ),
     Why.CA_RENEWAL: (
         "its key and its name stay; {lead} d before its end, because what it signs lives for up to "
         "{life} d[; after its CA {after}]"

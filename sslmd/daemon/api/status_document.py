@@ -32,6 +32,7 @@ from sslmd.core.reason import Held, Reason, Why, on_wire, said
 from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.core.trouble import NETWORK, CertStatus, ServerStatus, failed, troubles
 from sslmd.core.words.sentence import say
+from sslmd.daemon.api import replacing
 from sslmd.daemon.api.beside import dh, dns, hosts, net, time, zones
 from sslmd.daemon.api.set_row import replace_now, set_row
 from sslmd.daemon.api.users import gently
@@ -282,6 +283,7 @@ class StatusDocument:
         return {
             "version": FORMAT,
             "daemon": about,
+            "replacing": replacing.rows(planner),
             "hosts": hosts(planner),
             "zones": zones(planner),
             "dns": dns(),
