@@ -14,8 +14,17 @@ from sslmd.acme import certbot_log, certbot_run, directory, launch
 from sslmd.core import plain
 from sslmd.daemon import loop
 from sslmd.dns import ask, bounds, manners
-from sslmd.net import acme_ca, dns_exchange, dns_messages, dns_reading, web
-from sslmd.servers import handshake, http01, http01_look, probe, ssh, ssh_line, starttls
+from sslmd.net import (
+    acme_ca,
+    dns_exchange,
+    dns_messages,
+    dns_reading,
+    handshake,
+    probe_messages,
+    starttls,
+    web,
+)
+from sslmd.servers import http01, http01_look, ssh, ssh_line
 from sslmd.store import note_kinds
 
 _PLACE = re.compile(r"(<!-- limits: begin -->\n).*(<!-- limits: end -->)", re.DOTALL)
@@ -136,7 +145,7 @@ LIMITS = (
     Limit(
         "TLS ports",
         "a look",
-        f"{probe.TIMEOUT:g} s, {_size(handshake.MOST_BYTES)} until the handshake is done, "
+        f"{probe_messages.TIMEOUT:g} s, {_size(handshake.MOST_BYTES)} until the handshake is done, "
         f"{starttls.MOST_LINES} lines of {_size(starttls.MOST_LINE)} before it",
         "not seen, and why",
         f"{_PROBE}::test_endless_handshakes_end",

@@ -17,7 +17,7 @@ _sslmctl() {
     local typed=${COMP_LINE:0:COMP_POINT}
     cur=${typed##*[[:space:]]}
     case $command in
-        "") options="--help --socket --version" words="status show plan events dane check renew force-renew roll deliver restart dns-refresh cancel forget clean reload account import trust doctor completion" ;;
+        "") options="--help --socket --version" words="status show plan events dane check renew force-renew roll deliver restart replace dns-refresh cancel forget clean reload account import trust doctor completion" ;;
         status) options="-h --help --socket --json --watch" certs=1 ;;
         show) options="-h --help --socket" certs=1 ;;
         plan) options="-h --help --socket" certs=1 ;;
@@ -29,6 +29,7 @@ _sslmctl() {
         roll) options="-h --help --socket --back --force --min-roll-mins --no-wait" certs=1 ;;
         deliver) options="-h --help --socket --to --no-wait" certs=1 ;;
         restart) options="-h --help --socket --to --no-wait" ;;
+        replace) options="-h --help --socket --ca --all --revoked --dry-run --yes --no-wait" ;;
         dns-refresh) options="-h --help --socket" certs=1 ;;
         cancel) options="-h --help --socket" certs=1 ;;
         forget) options="-h --help --socket --yes" ;;

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from sslmd.core.ari import Advice
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
@@ -47,7 +48,8 @@ class SetNote:
     `draw` is the set's place in the spread of renewals, -1 to 1, drawn once; `ca` the name of
     the CA that was asked, "" where unknown. `unmet`: the wishes that this CA did not meet, each
     in a sentence. Of a CA: `new_key`, an admin asked for another key; `at_end`, it takes the place
-    of one that ends.
+    of one that ends. Of an ACME CA: `account`, the URL of the account that ordered it; `ari`, when
+    the CA wants it renewed; `wished`, when it was begun because the CA wanted another replaced.
     """
 
     draw: float
@@ -56,6 +58,9 @@ class SetNote:
     new_key: bool = False
     at_end: bool = False
     unmet: tuple[str, ...] = ()
+    account: str = ""
+    wished: datetime | None = None
+    ari: Advice | None = None
 
 
 class Request(StrEnum):
@@ -73,7 +78,8 @@ class Ask:
     forced renewal was asked for: only that one is replaced, also after a crash. `back`: the older
     set that is to be rolled, in place of what is on deck. `new_key`: a CA is to get another key.
     `min_roll`: for this roll, in place of `min_roll_mins` of the configuration. `revoked`: the
-    certificate in use is, so this goes before others and no window is waited for.
+    certificate in use is, so this goes before others and no window is waited for. `batch`: it
+    is one of so many that were asked for together, at the same time.
     """
 
     what: Request
@@ -85,6 +91,7 @@ class Ask:
     new_key: bool = False
     min_roll: timedelta | None = None
     revoked: bool = False
+    batch: int = 0
 
 
 class TrialKind(StrEnum):
@@ -292,3 +299,14 @@ class CertState:
     off_deck: SetName | None = None
     former: frozenset[str] = frozenset()
     remains: str = ""
+
+
+def replaces_urgently(state: CertState) -> bool:
+    """Whether the set in use took the place of one that its CA wants replaced at once.
+
+    Until it is seen in use everywhere, servers may still use the other.
+    """
+    if state.curr is None or state.deployed == state.curr.name or state.prev_note is None:
+        return False
+    before = state.prev_note.ari
+    return before is not None and before.urgent_since is not None

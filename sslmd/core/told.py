@@ -15,6 +15,10 @@ class Happened(Code):
     KEY_KEPT = "key-kept"
     NEW_ROOT = "new-root"
     NEW_CHAIN = "new-chain"
+    CA_WANTS = "ca-wants-it-replaced"
+    CA_WITHDRAWS = "ca-withdraws"
+    CA_SUGGESTS = "ca-suggests"
+    CA_SILENT = "ca-silent"
     CERT_ISSUED = "cert-issued"
     TLSA_SEEN = "tlsa-seen"
     TLSA_GONE = "tlsa-gone"
@@ -99,6 +103,9 @@ class Denied(Code):
     TRIAL_RUNS = "trial-runs"
     TRIAL_LATER = "trial-later"
     NO_TEST_SERVER = "no-test-server"
+    CA_OR_ALL = "ca-or-all"
+    NOTHING_OF_CA = "nothing-of-ca"
+    DRILL_REVOKED = "drill-revoked"
     # rolling
     NOTHING_ON_DECK = "nothing-to-roll"
     TOO_YOUNG = "too-young"
@@ -141,6 +148,10 @@ class Answered(Code):
     REFRESHED = "refreshed"
     NOTHING_TO_REFRESH = "nothing-to-refresh"
     COMMAND_RUN = "command-run"
+    # replacing
+    FORECAST = "forecast"
+    REPLACING = "replacing"
+    DRILLING = "drilling"
     # taken back
     TRIAL_STOPPED = "trial-stopped"
     ROLL_DROPPED = "roll-dropped"

@@ -28,6 +28,7 @@ _COMMANDS = {
     "check": "ctl.check",
     "renew": "ctl.work",
     "force-renew": "ctl.work",
+    "replace": "ctl.replace",
     "roll": "ctl.work",
     "deliver": "ctl.work",
     "restart": "ctl.work",

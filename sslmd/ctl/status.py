@@ -123,6 +123,7 @@ def _screen(args: argparse.Namespace, result: Json) -> Iterator[str]:
         yield paint(line, "red" if trouble else "", on=colour)
     beside = host_problems(result, now) + zone_problems(result, certs) + dh_problems(result)
     beside += [one.text("text") for one in Fields(result).subs("dns")]
+    beside += [one.text("text") for one in Fields(result).subs("replacing")]
     beside += net_problems(result, every=True)
     refused, mistakes = refusal(result, now)
     for text, style in (

@@ -37,6 +37,7 @@ class Method(StrEnum):
     PLAN = "plan"
     EVENTS = "events"
     RENEW = "renew"
+    REPLACE = "replace"
     ROLL = "roll"
     DELIVER = "deliver"
     RESTART = "restart"

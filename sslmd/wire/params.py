@@ -14,6 +14,7 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.PLAN: ("certs",),
     Method.EVENTS: ("certs", "follow"),
     Method.RENEW: ("certs", "all", "force", "reuse", "new_key", "test", "dry_run", "wait"),
+    Method.REPLACE: ("ca", "all", "revoked", "dry_run", "forecast", "wait"),
     Method.ROLL: ("certs", "force", "back", "min_roll_mins", "wait"),
     Method.DELIVER: ("certs", "to", "wait"),
     Method.RESTART: ("class", "to", "wait"),

@@ -26,6 +26,12 @@ def _no_group(facts: Facts) -> str:
     return "there is no group {named}; there are " + (_SOME if facts["there"] else "none")
 
 
+def _nothing_of_ca(facts: Facts) -> str:
+    what = "no CA called {named}" if "named" in facts else "no ACME CA"
+    there = "{there:and}" if facts["there"] else "no CA at all"
+    return f"{what} signs certificates here; there is {there}"
+
+
 def _no_host(facts: Facts) -> str:
     there = _SOME if facts["there"] else "none"
     return f"no server class has a host {{named}}; there are: {there}"
@@ -113,6 +119,9 @@ DENIED: Mapping[Denied, str | Callable[[Facts], str]] = {
     Denied.TRIAL_RUNS: "{cert}: a {kind} is under way; ask again when it has ended",
     Denied.TRIAL_LATER: "{cert}: its CA's test server asks to wait until {at}",
     Denied.NO_TEST_SERVER: "{cert} is not from an ACME CA: there is no test server to ask",
+    Denied.CA_OR_ALL: "give ca (the name of a CA), or all = true",
+    Denied.NOTHING_OF_CA: _nothing_of_ca,
+    Denied.DRILL_REVOKED: "a drill replaces nothing: leave revoked out",
     Denied.NOTHING_ON_DECK: f"{{cert}} has nothing on deck to roll; {_MAKES} it",
     Denied.TOO_YOUNG: (
         "{cert} is to be rolled {wait} after it was issued, which is at {at}: ask again "

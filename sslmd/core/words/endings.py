@@ -31,6 +31,21 @@ def _trial_well(facts: Mapping[str, Any]) -> str:
     )
 
 
+def _forecast(facts: Mapping[str, Any]) -> str:
+    limits = {
+        "names": "certificates for exactly the same names",
+        "domain": "certificates of one zone",
+    }
+    bound = ""
+    if "limit" in facts:
+        what = limits.get(facts["limit"], "orders")
+        bound = f", bounded by {{most}} {what} in {{every:span}}"
+    elif "places" in facts:
+        bound = ", bounded by {places} orders at a time"
+    number = "1 certificate" if facts["number"] == 1 else "{number} certificates"
+    return f"{number} of {{ca}}: about {{span:span}}{bound}: the last at {{at}}"
+
+
 ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.CANCELLED: "cancelled by an admin",
     Ended.NOT_NOTED: "it could not be noted: {why}",
@@ -75,6 +90,12 @@ ANSWERS: Mapping[Answered, str | Callable[[Mapping[str, Any]], str]] = {
     Answered.NOTHING_TO_REFRESH: (
         "nothing to do: [[dns]] has neither acme_dir nor tlsa_dirs nor restart_cmd"
     ),
+    Answered.FORECAST: _forecast,
+    Answered.REPLACING: (
+        "replacing certificates of {ca}: {done} of {number} done[, {failed} failed and are tried "
+        "again], {waiting} wait[, the last until about {at}]"
+    ),
+    Answered.DRILLING: "the drill: {done} of {number} tried",
     Answered.COMMAND_RUN: "restart_cmd was run",
     Answered.TRIAL_STOPPED: "the {kind} was stopped",
     Answered.ROLL_DROPPED: "the request to roll it is dropped",

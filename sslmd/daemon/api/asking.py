@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from sslmd.core.errors import text_of
@@ -20,7 +22,7 @@ from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.reason import Ended, Reason, Said, noted, on_wire
-from sslmd.core.state import Ask, Request, Track, TrialAsk
+from sslmd.core.state import MAX_MIN_ROLL, Ask, Request, Track, TrialAsk
 from sslmd.core.state import Request as What
 from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
@@ -29,8 +31,23 @@ from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.wire.messages import ErrorCode, Outcome
+from sslmd.wire.params import Params
 
 Result = tuple[Outcome, Reason]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Certificates that are asked for together, at one time; see `Ask` for the rest.
+
+    What cannot be done for one of them is told, and stops no other. What waits for a limit of its
+    CA is waited for.
+    """
+
+    which: tuple[CertId, ...]
+    at: datetime
+    number: int
+    revoked: bool
 
 
 def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | None:
@@ -234,3 +251,18 @@ class Asking:
         """Whether it would be renewed at once, without being asked."""
         job = decide(self._planner.registry.view(cert), self._planner.site.now()).job
         return isinstance(job, MakeKey | Certify | Order)
+
+
+def min_roll_of(params: Params) -> timedelta | None:
+    """Return the wait that is asked for in place of `min_roll_mins`, None for none."""
+    minutes = params.count_if_given("min_roll_mins")
+    if minutes is None:
+        return None
+    if params.flag("force") or params.flag("back"):
+        way = "force" if params.flag("force") else "back"
+        raise denied(Reason(Denied.MIN_ROLL_WITH, flag=way), ErrorCode.INVALID_PARAMS)
+    most = MAX_MIN_ROLL // timedelta(minutes=1)
+    if minutes > most:
+        why = Reason(Denied.MIN_ROLL_MOST, most=most, minutes=minutes)
+        raise denied(why, ErrorCode.INVALID_PARAMS)
+    return timedelta(minutes=minutes)

@@ -19,6 +19,7 @@ from sslmd.daemon.api.accounts import AccountMethods
 from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
 from sslmd.daemon.api.http_tests import HttpTests
+from sslmd.daemon.api.replacing import Replacing
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.status_document import StatusDocument
@@ -43,6 +44,7 @@ from sslmd.workers.settle import clean, clean_inactive
 _CHANGING = frozenset(
     {
         Method.RENEW,
+        Method.REPLACE,
         Method.ROLL,
         Method.DELIVER,
         Method.RESTART,
@@ -72,6 +74,7 @@ class Methods:
         self._select = planner.registry.select
         self._asking = Asking(planner)
         self._requests = Requests(planner, self._asking)
+        self._replacing = Replacing(planner, self._requests)
         self._deliveries = Deliveries(planner)
         self.http_tests = HttpTests(planner.site, planner.threads, planner.telling)
         self._accounts = AccountMethods(planner)
@@ -121,6 +124,8 @@ class Methods:
                 result = await self._events(client, params)
             case Method.RENEW:
                 result = await self._requests.renew(client, params)
+            case Method.REPLACE:
+                result = await self._replacing.replace(client, params)
             case Method.ROLL:
                 result = await self._requests.roll(client, params)
             case Method.DELIVER:

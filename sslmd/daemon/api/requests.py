@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 from sslmd.core.dane.gate import harm_of
@@ -24,7 +23,6 @@ from sslmd.core.renew_track import why_again, why_not_back
 from sslmd.core.roll_wait import roll_at
 from sslmd.core.spec import AcmeCa, SetFacts
 from sslmd.core.state import (
-    MAX_MIN_ROLL,
     Ask,
     CertState,
     Phase,
@@ -36,7 +34,15 @@ from sslmd.core.state import Request as What
 from sslmd.core.told import Denied
 from sslmd.core.view import View
 from sslmd.core.words.sentence import say
-from sslmd.daemon.api.asking import Asking, Following, Result, ended, outcome_row
+from sslmd.daemon.api.asking import (
+    Asking,
+    Batch,
+    Following,
+    Result,
+    ended,
+    min_roll_of,
+    outcome_row,
+)
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.users import denied
 from sslmd.daemon.planner import Planner
@@ -61,18 +67,22 @@ class Requests:
         self._planner = planner
         self._asking = asking
 
-    async def renew(self, client: Client, params: Params) -> dict[str, Any]:
+    async def renew(
+        self, client: Client, params: Params, batch: Batch | None = None
+    ) -> dict[str, Any]:
         """Renew what is due; with `force` whatever is named, in place of a `next` on deck."""
         names, force, reuse = params.certs(), params.flag("force"), params.flag("reuse")
         new_key = params.flag("new_key")
         if kind := _trial_kind(params):
-            return await self._try_out(client, params, kind)
+            return await self._try_out(client, params, kind, batch)
         if force and names is None and not params.flag("all"):
             raise denied(Reason(Denied.ALL_WANTED), ErrorCode.INVALID_PARAMS)
         if new_key and (names is None or not force or reuse):
             raise denied(Reason(Denied.NEW_KEY_WANTS), ErrorCode.INVALID_PARAMS)
         warnings: dict[CertId, list[str]] = {}
-        issuances = self._planner.standings.issuances(self._planner.site) if force else None
+        issuances = None  # a batch waits for its turn
+        if force and batch is None:
+            issuances = self._planner.standings.issuances(self._planner.site)
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             if issuances is not None:
@@ -95,11 +105,16 @@ class Requests:
             # A key that was made ahead is there to be used by just this renewal.
             ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
             replaces = next_.name if force and next_ and not ahead else None
-            return Ask(What.RENEW, now, force, reuse, replaces, new_key=new_key)
+            wish = Ask(What.RENEW, now, force, reuse, replaces, new_key=new_key)
+            if batch is None:
+                return wish
+            return replace(wish, at=batch.at, revoked=batch.revoked, batch=batch.number)
 
-        return await self._carry(client, params, ask, warnings)
+        return await self._carry(client, params, ask, warnings, batch)
 
-    async def _try_out(self, client: Client, params: Params, kind: TrialKind) -> dict[str, Any]:
+    async def _try_out(
+        self, client: Client, params: Params, kind: TrialKind, batch: Batch | None
+    ) -> dict[str, Any]:
         def ask(cert: CertId, entry: Entry) -> TrialAsk | Result:
             now, state = self._planner.site.now(), entry.state
             if not isinstance(entry.wanted.spec.signer, AcmeCa):
@@ -112,7 +127,7 @@ class Requests:
                 return _not_now(params, Outcome.WAITING, why)
             return TrialAsk(kind, now)
 
-        return await self._carry(client, params, ask)
+        return await self._carry(client, params, ask, batch=batch)
 
     async def roll(self, client: Client, params: Params) -> dict[str, Any]:
         """Roll what is on deck; too early it is refused, unless with `force`.
@@ -120,7 +135,7 @@ class Requests:
         With `back` what was in use before. With `min_roll_mins` as soon as so many minutes, its
         TLSA records and windows let it be rolled: that stands until it is done.
         """
-        min_roll = _min_roll(params)
+        min_roll = min_roll_of(params)
         if params.flag("back"):
             return await self._roll_back(client, params)
         force = params.flag("force")
@@ -256,10 +271,11 @@ class Requests:
         params: Params,
         make: Callable[[CertId, Entry], Ask | TrialAsk | Result],
         warnings: Mapping[CertId, Sequence[str]] | None = None,
+        batch: Batch | None = None,
     ) -> dict[str, Any]:
         """Accept for all or refuse for all; then wait for the ends, telling of progress."""
         registry = self._planner.registry
-        which = registry.select(params.certs())
+        which = registry.select(params.certs()) if batch is None else list(batch.which)
         held = next((registry[cert].hold for cert in which if registry[cert].hold), "")
         if held and params.certs() is not None:
             raise denied(noted(held))
@@ -283,20 +299,26 @@ class Requests:
                 else:
                     await self._asking.ask(cert, ask)
             if params.flag("wait", default=True):
-                results.update(await self._wait(client, asks, following))
+                results.update(await self._wait(client, asks, following, batch))
             else:
                 results.update(dict.fromkeys(asks, (Outcome.ACCEPTED, Reason(Ended.TO_COME))))
         return {"certs": [outcome_row(cert, *results[cert]) for cert in which]}
 
     async def _wait(
-        self, client: Client, asks: dict[CertId, Ask | TrialAsk], following: Following
+        self,
+        client: Client,
+        asks: dict[CertId, Ask | TrialAsk],
+        following: Following,
+        batch: Batch | None,
     ) -> dict[CertId, Result]:
         results: dict[CertId, Result] = {}
         while len(results) < len(asks):
-            record = await following.next_within(LOOK)
+            record = await following.next_within(max(LOOK, len(asks) / 100))
             if record is None:
                 for waiting in asks.keys() - results.keys():
-                    if resting := self._at_rest(waiting, asks[waiting]):
+                    resting = self._at_rest(waiting, asks[waiting])
+                    paced = resting is not None and resting[1].code is Why.CA_PACED
+                    if resting and not (batch is not None and paced):
                         results[waiting] = resting
                 continue
             cert = record.cert
@@ -340,21 +362,6 @@ class Requests:
         if state.phase is Phase.DEPLOYED and self._planner.queue.busy(f"zone {cert.group}"):
             return None  # the records of older keys are being withdrawn
         return (Outcome.WAITING, Reason(Ended.ROLLED_WAITS, why=why))
-
-
-def _min_roll(params: Params) -> timedelta | None:
-    """Return the wait that is asked for in place of `min_roll_mins`, None for none."""
-    minutes = params.count_if_given("min_roll_mins")
-    if minutes is None:
-        return None
-    if params.flag("force") or params.flag("back"):
-        way = "force" if params.flag("force") else "back"
-        raise denied(Reason(Denied.MIN_ROLL_WITH, flag=way), ErrorCode.INVALID_PARAMS)
-    most = MAX_MIN_ROLL // timedelta(minutes=1)
-    if minutes > most:
-        why = Reason(Denied.MIN_ROLL_MOST, most=most, minutes=minutes)
-        raise denied(why, ErrorCode.INVALID_PARAMS)
-    return timedelta(minutes=minutes)
 
 
 def _back(state: CertState) -> SetName | None:
