@@ -20,11 +20,12 @@ from sslmd.net import (
     dns_messages,
     dns_reading,
     handshake,
+    http_look,
     probe_messages,
     starttls,
     web,
 )
-from sslmd.servers import http01, http01_look, ssh, ssh_line
+from sslmd.servers import http01, ssh, ssh_line
 from sslmd.store import note_kinds
 
 _PLACE = re.compile(r"(<!-- limits: begin -->\n).*(<!-- limits: end -->)", re.DOTALL)
@@ -49,7 +50,7 @@ def _size(number: int) -> str:
 _DNS = "dns/test_hostile.py"
 _TOLD = "workers/test_what_hosts_tell.py"
 _PROBE = "servers/test_probe_hostile.py"
-_LOOK = "servers/test_http01_look.py"
+_LOOK = "servers/test_http_look.py"
 _DIRECTORY = "acme/test_directory.py"
 _LAUNCH = "acme/test_launch.py::test_each_limit_is_told_as_what_it_is"
 _QUEUED = "integration/test_acme_hostile.py::test_the_others_go_on"
@@ -137,8 +138,8 @@ LIMITS = (
     Limit(
         "web servers",
         "the look at a challenge",
-        f"{http01_look.TIMEOUT:g} s, {http01_look.MOST_REDIRECTS} redirects, head "
-        f"{_size(http01_look.MOST_HEAD)}, body {_size(http01_look.MOST_BODY)}; ports 80 and 443",
+        f"{probe_messages.TIMEOUT:g} s, {http_look.MOST_REDIRECTS} redirects, head "
+        f"{_size(http_look.MOST_HEAD)}, body {_size(http_look.MOST_BODY)}; ports 80 and 443",
         "not shown, and why",
         f"{_LOOK}::test_endless",
     ),
