@@ -50,7 +50,7 @@ def _size(number: int) -> str:
 _DNS = "dns/test_hostile.py"
 _TOLD = "workers/test_what_hosts_tell.py"
 _PROBE = "servers/test_probe_hostile.py"
-_LOOK = "servers/test_http_look.py"
+_LOOK = "servers/test_http01_look.py"
 _DIRECTORY = "acme/test_directory.py"
 _LAUNCH = "acme/test_launch.py::test_each_limit_is_told_as_what_it_is"
 _QUEUED = "integration/test_acme_hostile.py::test_the_others_go_on"
