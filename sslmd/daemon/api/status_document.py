@@ -33,7 +33,7 @@ from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.core.trouble import NETWORK, CertStatus, ServerStatus, failed, troubles
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import replacing
-from sslmd.daemon.api.beside import dh, dns, hosts, net, time, zones
+from sslmd.daemon.api.beside import dh, dns, hosts, net, network_process, time, zones
 from sslmd.daemon.api.set_row import replace_now, set_row
 from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
@@ -279,6 +279,7 @@ class StatusDocument:
             "summary": text,
             "conf_dir": str(planner.site.config.conf_dir),
             "refused": refused.as_json() if refused else None,
+            "network_process": network_process(planner),
         }
         return {
             "version": FORMAT,
