@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from sslmd.core.ari import Advice
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
@@ -47,7 +48,8 @@ class SetNote:
     `draw` is the set's place in the spread of renewals, -1 to 1, drawn once; `ca` the name of
     the CA that was asked, "" where unknown. `unmet`: the wishes that this CA did not meet, each
     in a sentence. Of a CA: `new_key`, an admin asked for another key; `at_end`, it takes the place
-    of one that ends.
+    of one that ends. Of an ACME CA: `account`, the URL of the account that ordered it; `ari`, when
+    the CA wants it renewed; `wished`, when it was begun because the CA wanted another replaced.
     """
 
     draw: float
@@ -56,6 +58,9 @@ class SetNote:
     new_key: bool = False
     at_end: bool = False
     unmet: tuple[str, ...] = ()
+    account: str = ""
+    wished: datetime | None = None
+    ari: Advice | None = None
 
 
 class Request(StrEnum):
@@ -294,3 +299,14 @@ class CertState:
     off_deck: SetName | None = None
     former: frozenset[str] = frozenset()
     remains: str = ""
+
+
+def replaces_urgently(state: CertState) -> bool:
+    """Whether the set in use took the place of one that its CA wants replaced at once.
+
+    Until it is seen in use everywhere, servers may still use the other.
+    """
+    if state.curr is None or state.deployed == state.curr.name or state.prev_note is None:
+        return False
+    before = state.prev_note.ari
+    return before is not None and before.urgent_since is not None
