@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from sslmd.core.buckets import ANY_FAILED, Rate
 from sslmd.core.errors import CLOCK_TOLERANCE
 from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.spec import AcmeCa, CertFacts, CertSpec, SetFacts, Timing
@@ -24,7 +25,8 @@ class Wanted:
     `dane`: TLSA records are wanted; `next_ahead`: the next key is made as soon as a roll is
     settled, so that its records are long seen when it is needed; `managed`: renewed by us, not
     only used to sign. `roll_windows`: open together when it may be rolled; `restart_windows`: for
-    each class that uses it, those that are open together when it may be restarted.
+    each class that uses it, those that are open together when it may be restarted. `failed_rate`:
+    the limit of its CA for failed validations of a name.
     """
 
     spec: CertSpec
@@ -36,6 +38,7 @@ class Wanted:
     managed: bool = True
     roll_windows: tuple[Group, ...] = ()
     restart_windows: tuple[tuple[Group, ...], ...] = ()
+    failed_rate: Rate | None = ANY_FAILED
 
 
 # A certificate that lives under ten days is renewed at half of its life, any other at a third

@@ -30,7 +30,7 @@ EACH = timedelta(seconds=5)
 
 def urgency_of(state: CertState) -> Urgency:
     """Return how urgent an order is: revoked ones first, then what has no certificate, or ends."""
-    revoked = state.ask is not None and state.ask.revoked
+    revoked = state.shows_revoked or (state.ask is not None and state.ask.revoked)
     cert = state.curr.cert if state.curr is not None else None
     return NOW if revoked else DUE, cert.not_after.timestamp() if cert is not None else 0.0
 
