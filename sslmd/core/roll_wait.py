@@ -130,8 +130,9 @@ def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:
     """Return when windows let `next` be rolled, from `ready` on, when nothing else is waited for.
 
     They are not waited for without a usable `curr`, or with a revoked one, nor when an admin goes
-    back to an older set, nor if servers could not be restarted before it expires: at the next opening the certificate
-    must be rolled and every class that uses it restarted, with an hour to spare.
+    back to an older set, nor if servers could not be restarted before it expires: at the next
+    opening the certificate must be rolled and every class that uses it restarted, with an hour to
+    spare.
     """
     curr, groups = state.curr, wanted.roll_windows
     if not groups or why_unusable(curr, ready) is not None or _goes_back(state):
