@@ -229,6 +229,7 @@ class Failed(Code):
     FIX_REVOKED = "fix-revoked"
     FIX_REVOCATION = "fix-revocation"
     MANY_ACCOUNTS = "many-accounts"
+    MANY_ACCOUNTS_HELD = "many-accounts-held"
     # commands
     COMMAND_EXITED = "command-exited"
     COMMAND_KILLED = "command-killed"

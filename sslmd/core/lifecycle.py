@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from sslmd.core.errors import ImpossibleTransition, Trouble
 from sslmd.core.events import (
     Advertised,
+    Advised,
     AskDropped,
     Asked,
     AttemptFailed,
@@ -104,6 +105,7 @@ _BESIDE = (
     AttemptFailed,
     Counted,
     WasIssued,
+    Advised,
     WasOrdered,
     TrialAsked,
     TrialEnded,
@@ -332,6 +334,8 @@ def _apply(state: CertState, event: Event) -> CertState:
                 return state  # what a killed daemon fetches again is one issuance, not two
             kept = (one for one in state.issued if abs(new.at - one.at) < ISSUED_COUNTED)
             return replace(state, issued=(*kept, new))
+        case Advised():
+            return _advised(state, event)
         case WasOrdered():
             made = event.order
             kept_orders = [o for o in state.ordered if abs(made.at - o.at) < ISSUED_COUNTED]
@@ -348,6 +352,16 @@ def _revoked(state: CertState) -> SetNote | None:
     if state.curr is None:
         return state.curr_note
     return replace(state.curr_note or SetNote(0.0), revoked=True)
+
+
+def _advised(state: CertState, event: Advised) -> CertState:
+    """Note it beside its set, if that is still in use or on deck."""
+    curr, next_, name = state.curr_note, state.next_note, event.set
+    if state.curr is not None and curr is not None and state.curr.name == name:
+        return replace(state, curr_note=replace(curr, ari=event.advice))
+    if state.next is not None and next_ is not None and state.next.name == name:
+        return replace(state, next_note=replace(next_, ari=event.advice))
+    return state
 
 
 def counted(

@@ -24,6 +24,7 @@ from sslmd.core.renewal import (
     signs_until,
     why_renew,
     why_unusable,
+    why_urgent,
     why_useless,
 )
 from sslmd.core.roll_wait import rolling
@@ -207,6 +208,12 @@ def _on_deck(view: View, hold: Hold | None, now: datetime) -> Decision:
             # With its key and its name, and yet another one: so would be the next.
             return Decision(odd, alarm=odd)
         return replace(_making(view, hold, now, odd), alarm=odd)
+    urgent = why_urgent(next_, state.next_note, wanted, now)
+    asked_roll = ask is not None and ask.what is Request.ROLL and ask.force
+    # Servers without a certificate are worse off than with one that will be revoked.
+    waits = asked_roll or why_unusable(state.curr, now) is not None
+    if urgent and urgent.get("again") is None and not waits:
+        return _new_set(view, now, urgent)
     if ask is not None and ask.what is Request.RENEW:
         return _dropped(now, Reason(Ended.ALREADY_ON_DECK, set=next_.name))
     if useless:

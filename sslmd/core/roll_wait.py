@@ -14,7 +14,7 @@ from sslmd.core.dane.verdict import UNKNOWN, Everywhere
 from sslmd.core.events import Advertised
 from sslmd.core.jobs import Roll
 from sslmd.core.reason import Reason, Why
-from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
+from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable, why_urgent
 from sslmd.core.spec import SetFacts
 from sslmd.core.state import CertState, Phase, Request, SetNote
 from sslmd.core.view import Decision, View
@@ -143,6 +143,10 @@ def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:
     if at == ready:
         return Opening(ready)
     some, several = listed(groups), len(groups) > 1
+    if urgent := why_urgent(curr, state.curr_note, wanted, ready):
+        url = urgent.get("url")
+        passed = Reason(Why.CA_PASSES_WINDOWS, windows=some, url=url)
+        return Opening(ready, passed=passed)
     if at is None:
         passed = Reason(Why.WINDOWS_NEVER_MEET, windows=some, several=several)
         return Opening(ready, passed=passed)

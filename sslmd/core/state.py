@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from sslmd.core.ari import Advice
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
@@ -49,7 +50,9 @@ class SetNote:
     `draw` is the set's place in the spread of renewals, -1 to 1, drawn once; `ca` the name of
     the CA that was asked, "" where unknown. `unmet`: the wishes that this CA did not meet, each
     in a sentence. Of a CA: `new_key`, an admin asked for another key; `at_end`, it takes the place
-    of one that ends. `revoked`: an admin said so, and had it replaced.
+    of one that ends. Of an ACME CA: `account`, the URL of the account that ordered it; `ari`, when
+    the CA wants it renewed; `wished`, when it was begun because the CA wanted another replaced.
+    `revoked`: an admin said so, and had it replaced.
     """
 
     draw: float
@@ -59,6 +62,9 @@ class SetNote:
     at_end: bool = False
     unmet: tuple[str, ...] = ()
     revoked: bool = False
+    account: str = ""
+    wished: datetime | None = None
+    ari: Advice | None = None
 
 
 class Request(StrEnum):
@@ -305,3 +311,14 @@ class CertState:
             return True
         deployed = self.curr is None or self.deployed == self.curr.name
         return not deployed and self.prev_note is not None and self.prev_note.revoked
+
+
+def replaces_urgently(state: CertState) -> bool:
+    """Whether the set in use took the place of one that its CA wants replaced at once.
+
+    Until it is seen in use everywhere, servers may still use the other.
+    """
+    if state.curr is None or state.deployed == state.curr.name or state.prev_note is None:
+        return False
+    before = state.prev_note.ari
+    return before is not None and before.urgent_since is not None

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sslmd.core import reason
-from sslmd.core.errors import Failure, SslmError, Transient, Trouble, ValidationFailed
+from sslmd.core.errors import Failure, RateLimited, SslmError, Transient, Trouble, ValidationFailed
 from sslmd.core.events import AttemptFailed, Event, Rolled, TrialEnded
 from sslmd.core.jobs import (
     Certify,
@@ -85,7 +85,12 @@ class Certs:
         self._zones = zones
         self._held = held
         self._decided_at: dict[CertId, datetime] = {}
-        self.pacing = Pacing(self._site, registry, lambda cert: loop.touch(self.name, cert))
+        self.pacing = Pacing(
+            self._site,
+            registry,
+            lambda cert: loop.touch(self.name, cert),
+            ordering.accounts.holds,
+        )
         self.failures = 0
 
     # --- what comes next ---
@@ -270,6 +275,8 @@ class Certs:
         if job.cert not in self._registry:
             return  # a reload took it away meanwhile
         failed = err.names if isinstance(err, ValidationFailed) else ()
+        if isinstance(err, RateLimited) and self.pacing.held(job.cert, err):
+            self._ordering.threads.in_background(self._ordering.accounts.note_holds())
         self._registry.put(job.cert, AttemptFailed(what, trouble, failed))
 
     def rest(self, cert: CertId) -> Reason:

@@ -30,7 +30,7 @@ from sslmd import __version__
 from sslmd.core.addresses import is_public
 from sslmd.core.errors import Transient
 from sslmd.core.names import shown
-from sslmd.servers.handshake import ANY
+from sslmd.net.handshake import ANY
 
 # For one address, with all its redirects.
 TIMEOUT = 10.0  # seconds

@@ -43,9 +43,6 @@ T = TypeVar("T")
 # Orders that are under way at a time where none takes a place of the pool.
 ORDERS = 1000
 
-# Names of hosts that are looked up at a time.
-LOOKUPS = 16
-
 
 def _unheard(*_: object) -> None:
     """Nobody listens."""
@@ -129,8 +126,6 @@ class Threads:
     ) -> None:
         self._jobs = jobs
         self._others = others or jobs
-        # Name servers that are silent hold up nobody but those who ask for names.
-        self._lookups = ThreadPoolExecutor(LOOKUPS, "sslmd-lookups")
         self._bug = bug
         self._background: set[asyncio.Task[None]] = set()
 
@@ -145,10 +140,6 @@ class Threads:
     async def aside(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what waits for others, or must not wait for jobs, in threads of its own (I9)."""
         return await _run_in(self._others, lambda: func(*args, **kwargs))
-
-    async def look_up(self, call: Callable[[], T]) -> T:
-        """Run what asks for the addresses of a name."""
-        return await _run_in(self._lookups, call)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done that nobody waits for and that ends by itself."""

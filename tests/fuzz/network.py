@@ -33,11 +33,11 @@ from sslmd.net.dns_reading import (
     read_at_once,
     read_update_answer,
 )
+from sslmd.net.starttls import MOST_LINE, NoTlsError, Talk
 from sslmd.net.web import Reply
 from sslmd.processes import Output
 from sslmd.servers import http01_look
 from sslmd.servers.ssh import RemoteShell
-from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk
 from sslmd.wire.framing import FrameReader
 from sslmd.wire.messages import RpcRequest, WireError, encode, parse_message
 from sslmd.wire.params import Params

@@ -60,6 +60,7 @@ dpkg-deb -Znone -b /root/next /root/next.deb
 # Where another configuration is, with a mistake in it.
 ELSEWHERE = "[Service]\nEnvironment=SSL_MGR_TOPDIR=/srv/elsewhere LANG=C\n"
 WANTED_BY = "/etc/systemd/system/multi-user.target.wants/sslmd.service"
+LIMITS = ["uid", "capabilities", "no-new-privs", "landlock", "seccomp"]
 SERVED = """\
 import socket, ssl
 context = ssl._create_unverified_context()
@@ -271,8 +272,9 @@ def the_network_process_is_apart(site: Site, user: str = "sslmd-net") -> None:
     assert found["NoNewPrivs"] == "1"
     doctor = site.run("sslmctl", "doctor", status=None).stdout
     assert "network process" not in " ".join(doctor.split()), doctor
-    text = site.run("sslmctl", "status", "--json").stdout
-    assert json.loads(text)["net"] == []
+    told = json.loads(site.run("sslmctl", "status", "--json").stdout)
+    assert told["net"] == []
+    assert told["daemon"]["network_process"]["limits"] == LIMITS
 
 
 def comes_back(site: Site) -> None:
