@@ -21,13 +21,14 @@ from sslmd.net import (
     dns_messages,
     dns_reading,
     handshake,
+    http_look,
     link,
     probe_messages,
     sandbox,
     starttls,
     web,
 )
-from sslmd.servers import http01, http01_look, ssh, ssh_line
+from sslmd.servers import http01, ssh, ssh_line
 from sslmd.store import note_kinds
 
 _PLACE = re.compile(r"(<!-- limits: begin -->\n).*(<!-- limits: end -->)", re.DOTALL)
@@ -142,8 +143,8 @@ LIMITS = (
     Limit(
         "web servers",
         "the look at a challenge",
-        f"{http01_look.TIMEOUT:g} s, {http01_look.MOST_REDIRECTS} redirects, head "
-        f"{_size(http01_look.MOST_HEAD)}, body {_size(http01_look.MOST_BODY)}; ports 80 and 443",
+        f"{probe_messages.TIMEOUT:g} s, {http_look.MOST_REDIRECTS} redirects, head "
+        f"{_size(http_look.MOST_HEAD)}, body {_size(http_look.MOST_BODY)}; ports 80 and 443",
         "not shown, and why",
         f"{_LOOK}::test_endless",
     ),

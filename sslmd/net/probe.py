@@ -19,6 +19,7 @@ from cryptography import x509
 from sslmd.config.model import ProbeWord
 from sslmd.core.errors import Permanent
 from sslmd.core.spec import CertFacts
+from sslmd.net import http_look
 from sslmd.net.handshake import (
     ANY,
     KINDS,
@@ -30,7 +31,9 @@ from sslmd.net.handshake import (
 )
 from sslmd.net.link import Handlers
 from sslmd.net.probe_messages import (
+    CHALLENGE_LOOK,
     MOST_PHRASE,
+    SITE_LOOK,
     TIMEOUT,
     TLS_LOOK,
     LookAtPort,
@@ -144,4 +147,8 @@ def _read(seen: _Attempt, chain: Sequence[bytes]) -> Served:
 
 def handlers() -> Handlers:
     """Return what does each look."""
-    return {TLS_LOOK: look}
+    return {
+        TLS_LOOK: look,
+        CHALLENGE_LOOK: http_look.look,
+        SITE_LOOK: http_look.look_at_site,
+    }

@@ -113,3 +113,98 @@ def described(facts: CertFacts | None) -> str:
 
 
 TLS_LOOK: Operation[LookAtPort, Served] = Operation("probe.tls", LookAtPort, Served)
+
+
+# Bytes of a URL that a redirect leads to.
+MOST_URL = 40 << 10
+
+_Url = Annotated[str, StringConstraints(max_length=MOST_URL)]
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class LookAtChallenge:
+    """Asks for a challenge of http-01 at one address of a host, as a CA does (RFC 8555 §8.3).
+
+    `url`: where to begin; of a host that a redirect leads to, `led_to` are the addresses, () if it
+    has none. `own`: all addresses of the host itself. `ports`: to which redirects may lead.
+    `redirects`: those that were followed already. `seconds` in all, and `left` of them.
+    """
+
+    host: str
+    address: str
+    url: _Url
+    content: str
+    own: tuple[str, ...]
+    ports: tuple[int, ...]
+    seconds: float
+    left: float
+    redirects: int = 0
+    led_to: tuple[str, ...] | None = None
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The challenge is there."""
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class NotShown:
+    """An address that does not show a challenge, in a phrase.
+
+    `out_of_reach`: nothing answered at all. That may be so only from here: an address that is
+    translated, for one. `status`: of the answer, 0 without one. `led`: the server that it was
+    redirected to, "" if it was not.
+    """
+
+    address: str
+    text: Phrase
+    out_of_reach: bool = False
+    status: int = 0
+    led: _Url = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class LedTo:
+    """A redirect leads to the host `name`, whose addresses are needed to go on at `url`.
+
+    `via`, `led`: for what is told if that takes too long, as in `NotShown`.
+    """
+
+    name: _Url
+    url: _Url
+    redirects: int
+    via: Phrase
+    led: _Url
+
+
+CHALLENGE_LOOK: Operation[LookAtChallenge, Shown | NotShown | LedTo] = Operation(
+    "probe.challenge", LookAtChallenge, Shown | NotShown | LedTo
+)
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class LookAtSite:
+    """Asks whether an address answers all `urls` alike."""
+
+    address: str
+    urls: tuple[str, ...]
+    seconds: float
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class SiteSeen:
+    """False where that cannot be found out."""
+
+    same: bool
+
+
+SITE_LOOK: Operation[LookAtSite, SiteSeen] = Operation("probe.site", LookAtSite, SiteSeen)
