@@ -71,6 +71,7 @@ _LIMIT = 240
 _LONGER = {
     "packaging/": 1500,
     "integration/test_delivery_kills": 900,
+    "integration/test_acme_engine_kills": 900,
     "integration/test_acme_kills": 900,
     "integration/test_kills": 900,
     "store/test_killed": 900,

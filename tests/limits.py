@@ -14,8 +14,21 @@ from sslmd.acme import certbot_log, certbot_run, directory, launch
 from sslmd.core import plain
 from sslmd.daemon import loop
 from sslmd.dns import ask, bounds, manners
-from sslmd.net import acme_ca, dns_exchange, dns_messages, dns_reading, web
-from sslmd.servers import handshake, http01, http01_look, probe, ssh, ssh_line, starttls
+from sslmd.net import (
+    acme_ca,
+    client,
+    dns_exchange,
+    dns_messages,
+    dns_reading,
+    handshake,
+    http_look,
+    link,
+    probe_messages,
+    sandbox,
+    starttls,
+    web,
+)
+from sslmd.servers import http01, ssh, ssh_line
 from sslmd.store import note_kinds
 
 _PLACE = re.compile(r"(<!-- limits: begin -->\n).*(<!-- limits: end -->)", re.DOTALL)
@@ -44,6 +57,8 @@ _LOOK = "servers/test_http01_look.py"
 _DIRECTORY = "acme/test_directory.py"
 _LAUNCH = "acme/test_launch.py::test_each_limit_is_told_as_what_it_is"
 _QUEUED = "integration/test_acme_hostile.py::test_the_others_go_on"
+
+_NET = "net/test_client.py"
 
 LIMITS = (
     Limit(
@@ -128,15 +143,15 @@ LIMITS = (
     Limit(
         "web servers",
         "the look at a challenge",
-        f"{http01_look.TIMEOUT:g} s, {http01_look.MOST_REDIRECTS} redirects, head "
-        f"{_size(http01_look.MOST_HEAD)}, body {_size(http01_look.MOST_BODY)}; ports 80 and 443",
+        f"{probe_messages.TIMEOUT:g} s, {http_look.MOST_REDIRECTS} redirects, head "
+        f"{_size(http_look.MOST_HEAD)}, body {_size(http_look.MOST_BODY)}; ports 80 and 443",
         "not shown, and why",
         f"{_LOOK}::test_endless",
     ),
     Limit(
         "TLS ports",
         "a look",
-        f"{probe.TIMEOUT:g} s, {_size(handshake.MOST_BYTES)} until the handshake is done, "
+        f"{probe_messages.TIMEOUT:g} s, {_size(handshake.MOST_BYTES)} until the handshake is done, "
         f"{starttls.MOST_LINES} lines of {_size(starttls.MOST_LINE)} before it",
         "not seen, and why",
         f"{_PROBE}::test_endless_handshakes_end",
@@ -175,6 +190,42 @@ LIMITS = (
         f"{http01.LIMIT:g} s",
         "the attempt fails",
         "servers/test_http01.py::test_a_host_that_hangs",
+    ),
+    Limit(
+        "the network process",
+        "memory of its own",
+        _size(sandbox.MEMORY),
+        "the question fails, or the process ends and another one is started",
+        f"{_NET}::test_memory_without_end_fails_one_question",
+    ),
+    Limit(
+        "the network process",
+        "time without a sign of life",
+        f"{client.HANGS:g} s",
+        "it is ended, and another one is started",
+        f"{_NET}::test_one_that_hangs_is_ended",
+    ),
+    Limit(
+        "the network process",
+        "a message to the daemon; calls of the daemon under way",
+        f"{_size(link.MOST_BYTES)}; {link.MOST_CALLS}",
+        "it is ended, and another one is started",
+        "net/test_link.py::test_what_is_not_agreed_ends_it",
+    ),
+    Limit(
+        "the network process",
+        "lines in the journal of a fault of its own",
+        f"{client.LINES}, then {client.LINES_A_SECOND:g} a second, "
+        f"{client.LONGEST_LINE} characters each",
+        "left out",
+        f"{_NET}::test_a_fault_in_it_leaves_its_trace_and_no_more",
+    ),
+    Limit(
+        "anybody",
+        "a question that ends the network process",
+        f"{client.TRIES} times, alone after the first",
+        "fails; who asked at the same time is asked once more",
+        f"{_NET}::test_a_question_that_ends_it_is_given_up_and_told_once",
     ),
     Limit(
         "anybody",

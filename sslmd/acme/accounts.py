@@ -23,9 +23,10 @@ from sslmd.acme.ca_problem import ca_error
 from sslmd.acme.certbot import AcmeServer, eab_key
 from sslmd.acme.signing import Binding, KnownKey, Signer
 from sslmd.config.model import Engines
-from sslmd.core.errors import Permanent, SslmError, Transient
+from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient
 from sslmd.core.failed import Failed
-from sslmd.core.reason import Reason
+from sslmd.core.holds import Holds
+from sslmd.core.reason import Reason, Said
 from sslmd.net.acme_messages import (
     REGISTER,
     Account,
@@ -38,6 +39,7 @@ from sslmd.net.link import Operation
 from sslmd.processes import InThread
 from sslmd.store import files
 from sslmd.store.layout import ACCOUNT_NEXT_KEY, Tree
+from sslmd.store.note_kinds import HOLDS_NOTE, HoldsNote
 
 Ask = Callable[[Operation[Any, Any], Any], Awaitable[Any]]
 
@@ -114,10 +116,22 @@ class Accounts:
         self.tree, self.signer = tree, signer or Signer()
         self.in_thread, self.now = in_thread, now
         self.net_ask, self._tell = ask, tell
+        self.holds = Holds()
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._making: dict[tuple[str, str], asyncio.Task[UsedAccount]] = {}
         # A claim of a home's name, one at a time.
         self._claiming = asyncio.Lock()
+
+    def load(self) -> None:
+        """Read what CAs asked to be left alone with, before a restart; blocks."""
+        for hold in HOLDS_NOTE.read(self.tree.holds_note).hold:
+            self.holds.add(hold, self.now())
+
+    async def note_holds(self) -> None:
+        """Note what CAs asked to be left alone with."""
+        async with self._claiming:
+            note = HoldsNote(self.holds.noted())
+            await self.in_thread(HOLDS_NOTE.write, self.tree.holds_note, note)
 
     def lock(self, home: Home, server: str) -> asyncio.Lock:
         """Return what is held by whoever changes the accounts of a CA in a home."""
@@ -255,6 +269,9 @@ class Accounts:
             if (found := await self.settled(home, server)) is not None:
                 return found  # it was made meanwhile
             binding = await self.in_thread(_binding, server)
+            if (hold := self.holds.new_account(server.url, self.now())) is not None:
+                why = Reason(Failed.MANY_ACCOUNTS_HELD, url=server.url, why=Said(hold.said))
+                raise RateLimited(why, hold.limit, retry_at=hold.until)
             folder = await self.in_thread(account_folders.begin, home.path, server.url, self.now())
             account = await self.entered(home, server, folder)
             self.signer.enter(account.name, KnownKey(server.url, account.key, binding))

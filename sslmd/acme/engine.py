@@ -24,6 +24,7 @@ from sslmd.acme import certbot, order_note
 from sslmd.acme.accounts import Accounts, UsedAccount, address_of
 from sslmd.acme.attempt import AccountLostError, Attempt, Prove
 from sslmd.acme.ca_problem import ca_name, problem_of, unvalidated
+from sslmd.acme.certbot_log import MOST_NAME, one_line
 from sslmd.acme.directory import Directory
 from sslmd.acme.order_note import NotedOrder
 from sslmd.acme.orders import TOKEN, Challenge
@@ -32,7 +33,6 @@ from sslmd.acme.refusals import ProblemKind, retry_at
 from sslmd.acme.wishes import chain_for
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
-from sslmd.core.names import shown
 from sslmd.core.reason import Reason, Said
 from sslmd.net import acme_messages as messages
 from sslmd.net.acme_messages import AcmeOrder, AcmeProblem, Authorization, CaAddress
@@ -174,8 +174,8 @@ class Engine:
         server, place = self.attempt.server, self.attempt.place
         profile = await self._begin(served)
         order, self._open = self._open, None
+        self.progress(f"order at {server.url}")
         if order is None:
-            self.progress(f"order at {server.url}")
             self._account = await self.accounts.account_for(server, place.home)
             order = await self._new_order(profile)
         found = await self._done(
@@ -320,8 +320,9 @@ class Engine:
         return to_error(problem, now)
 
     def _odd(self, url: str, what: str, said: str = "") -> Transient:
-        words = Said(shown(said)) if said else None
-        return Transient(Reason(Failed.CA_ODD, url=url, what=Said(shown(what)), said=words))
+        words = Said(one_line(said, MOST_NAME)) if said else None
+        what = one_line(what, MOST_NAME)
+        return Transient(Reason(Failed.CA_ODD, url=url, what=Said(what), said=words))
 
 
 def _is_final(found: AcmeProblem) -> bool:

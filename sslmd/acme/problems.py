@@ -42,7 +42,7 @@ from sslmd.acme.refusals import (
     not_validated,
     retry_at,
 )
-from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
+from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient, ValidationFailed
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
 from sslmd.net.acme_messages import AcmeProblem, Subproblem
@@ -76,6 +76,8 @@ def to_error(problem: Problem, now: datetime) -> SslmError:
         return Permanent(problem.why)
     if problem.kind is ProblemKind.PROCESSING:
         return StillProcessing(problem.why, problem.order, retry_at=when)
+    if problem.kind is ProblemKind.LIMITED:
+        return RateLimited(problem.why, problem.limit, problem.whose, retry_at=when)
     return Transient(problem.why, retry_at=when)
 
 

@@ -17,6 +17,7 @@ from enum import StrEnum
 from http import HTTPStatus
 
 from sslmd.acme.certbot_log import MOST_DETAIL, MOST_NAME, Unvalidated, one_line
+from sslmd.core.buckets import CaLimit
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
 from sslmd.core.words.sentence import say
@@ -52,7 +53,7 @@ class Problem:
 
     `retry_at`: when the CA wants to be asked again, within limits; `failed`: the names that it
     could not validate, those of wildcards with their star; `order`: the URL of the order that it
-    is at work on.
+    is at work on; `limit`, `whose`: see `core.errors.RateLimited`.
     """
 
     kind: ProblemKind
@@ -60,6 +61,8 @@ class Problem:
     retry_at: datetime | None = None
     failed: tuple[str, ...] = ()
     order: str = ""
+    limit: str = ""
+    whose: str = ""
 
     @property
     def text(self) -> str:
@@ -96,10 +99,33 @@ def judged(problem: AcmeProblem, ca: str, now: datetime, *, binds: bool = False)
             return Problem(ProblemKind.REFUSED, says())
         when = retry_at(problem.retry_after, now, detail) or now + UNTOLD
         many = Reason(Failed.MANY_ACCOUNTS) if problem.new_account else None
-        return Problem(ProblemKind.LIMITED, says(many), when)
+        limit, whose = limited(problem, detail)
+        return Problem(ProblemKind.LIMITED, says(many), when, limit=limit, whose=whose)
     if way_out := remedy(problem, binds=binds):
         return Problem(ProblemKind.REFUSED, says(way_out))
     return Problem(ProblemKind.CA_TROUBLE, says(), retry_at(problem.retry_after, now))
+
+
+# How Let's Encrypt says what there was too much of
+# (https://github.com/letsencrypt/boulder, ratelimits/transaction.go and limiter.go), and
+# what of it names a domain.
+_TOO_MUCH = (
+    (CaLimit.ORDERS, re.compile(r"from this account|new-orders-per-account")),
+    (CaLimit.NAMES, re.compile(r"this exact set of|per-exact-set")),
+    (CaLimit.DOMAIN, re.compile(r'already issued for "([a-z0-9.-]{1,253})"')),
+    (CaLimit.FAILED, re.compile(r'failed authorizations \(\d+\) for "([a-z0-9.*-]{1,253})"')),
+    (CaLimit.ACCOUNTS, re.compile(r"too many (?:new )?registrations")),
+)
+
+
+def limited(problem: AcmeProblem, detail: str) -> tuple[str, str]:
+    """Return which limit an answer speaks of, and of whose; "" where that is not known."""
+    if problem.new_account:
+        return CaLimit.ACCOUNTS, ""
+    for limit, pattern in _TOO_MUCH:
+        if found := pattern.search(detail):
+            return limit, found[1] if found.groups() else ""
+    return "", ""
 
 
 def _part(one: Subproblem) -> Said:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from sslmd.config import shell
-from sslmd.config.kinds import Endpoint, ServerKind, ServiceMatch, TsigKey, Unprobed
+from sslmd.config.kinds import Endpoint, RenewBy, ServerKind, ServiceMatch, TsigKey, Unprobed
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import CaInfo, DnsPrimary, GlobalOptions, ServerClass
 from sslmd.config.renew import Leads
@@ -29,11 +29,11 @@ _HOOK = "sslm-auth-hook"
 _WITH_COMMANDS = ("dns", *map(str, ServerKind))
 
 
-def timing(leads: Leads, min_roll: timedelta) -> Timing:
+def timing(leads: Leads, min_roll: timedelta, renew_by: RenewBy) -> Timing:
     """Return the timing for these leads; the spread is at most as long as the lead."""
     days = timedelta(days=leads.days)
     spread = timedelta(days=min(leads.spread, leads.days))
-    return Timing(days, spread, min_roll, leads.by_life)
+    return Timing(days, spread, min_roll, leads.by_life, renew_by is RenewBy.CA)
 
 
 def check_spread(source: Source, key: KeyPath, days: float, spread: float) -> None:
@@ -48,7 +48,7 @@ def check_spread(source: Source, key: KeyPath, days: float, spread: float) -> No
 
 def global_options(table: Any, leads: Leads, top: str, source: Source) -> GlobalOptions:
     """Return `[globals]`; `leads` is what it says about renewals, or `[renew_info]` does."""
-    renewals = timing(leads, timedelta(minutes=table.min_roll_mins))
+    renewals = timing(leads, timedelta(minutes=table.min_roll_mins), table.renew_by)
     made = made_of(GlobalOptions, table, top, timing=renewals)
     hook, certs, prod = made.auth_hook, made.certs_dir, made.prod_cert_dir
     if hook is not None and hook.name == _HOOK:

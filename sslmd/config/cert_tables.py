@@ -15,11 +15,13 @@ from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
     NUMBER,
+    RENEW_BY,
     RENEW_DAYS,
     SINGLE,
     SPREAD_DAYS,
     Label,
     NextKeyWord,
+    RenewByWord,
     Table,
     Text,
     Windows,
@@ -292,6 +294,9 @@ class ServiceFile(Table):
     )
     renew_expire_days_spread: Annotated[float | None, NUMBER] = described(
         "days", SPREAD_DAYS, default=None, shown="as in `[globals]`", ge=0, le=3650
+    )
+    renew_by: RenewByWord | None = described(
+        "`ca` or `days`", RENEW_BY, default=None, shown="as in `[globals]`"
     )
     dane_tls: Annotated[list[Annotated[DaneEntry | None, PlainValidator(values.dane)]], NESTED] = (
         described(

@@ -37,6 +37,13 @@ class NextKey(StrEnum):
     AT_ROLL = "at-roll"
 
 
+class RenewBy(StrEnum):
+    """What says when a certificate of an ACME CA is renewed: `renew_by`."""
+
+    CA = "ca"
+    DAYS = "days"
+
+
 class CaKind(StrEnum):
     """How a CA of `ca-info.conf` signs."""
 

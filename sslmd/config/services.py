@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sslmd.config.build import check_spread, timing
 from sslmd.config.cert_tables import CaOptionsTable, NameTable, ServiceFile
 from sslmd.config.dane import dane_entries
+from sslmd.config.kinds import RenewBy
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import CaInfo, GlobalOptions, ServiceConfig
 from sslmd.config.names import Mailboxes, check_acme_names, check_subject
@@ -43,7 +44,7 @@ _SELDOM_VERIFIED = frozenset(DIGESTS) - {"sha256", "sha384", "sha512"}
 # In the order of `Subject`.
 _SUBJECT = ("CN", "O", "OU", "L", "ST", "C", "email")
 # Of a service file, what says nothing about the certificate itself.
-_BESIDE = ("roll_window", "restart_window", "used_by")
+_BESIDE = ("roll_window", "restart_window", "used_by", "renew_by")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Builder:
         # One of every equal value, so that thousands of services share them.
         self._shared: dict[Any, Any] = {}
         self._mailboxes = Mailboxes()
-        self._timings: dict[tuple[float, float], Timing] = {}
+        self._timings: dict[tuple[float, float, RenewBy], Timing] = {}
 
     def finish(self) -> None:
         """Warn of what is said once for all services."""
@@ -239,8 +240,9 @@ class Builder:
     def _timing(self, file: ServiceFile, source: Source) -> Timing:
         default = self._options.timing
         days, spread = file.renew_expire_days, file.renew_expire_days_spread
+        renew_by = file.renew_by or self._options.renew_by
         if days is None and spread is None:
-            return default
+            return self._same(dataclasses.replace(default, by_ca=renew_by is RenewBy.CA))
         if default.by_life is not None and days is not None:
             warn_own_days(source, days, default.by_life)
         key: KeyPath = ("renew_expire_days_spread",) if spread is not None else ()
@@ -251,21 +253,21 @@ class Builder:
             spread = min(default.spread / timedelta(days=1), days)
         if key:
             check_spread(source, key, days, spread)
-        known = self._timings.get((days, spread))
+        known = self._timings.get((days, spread, renew_by))
         if known is None:
             leads = Leads(days, spread)
             if default.by_life is not None:
                 leads = leads_of(changed(default.by_life, *own))
-            known = timing(leads, default.min_roll)
-            self._timings[days, spread] = known
+            known = timing(leads, default.min_roll, renew_by)
+            self._timings[days, spread, renew_by] = known
         return known
 
 
 def fingerprint(raw: Mapping[str, object], ca_table: object) -> str:
     """Return a short hash of what a service file and its CA's table ask.
 
-    Windows and `used_by` are left out: a changed one is no reason to stop an order and begin
-    another, nor to try again what failed.
+    Windows, `used_by` and `renew_by` are left out: a changed one is no reason to stop an order and
+    begin another, nor to try again what failed.
     """
     asked = _CANONICAL.encode([{k: v for k, v in raw.items() if k not in _BESIDE}, ca_table])
     return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

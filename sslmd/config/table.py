@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from sslmd.config import addresses, values
-from sslmd.config.kinds import Argv, Endpoint, NextKey, Trigger
+from sslmd.config.kinds import Argv, Endpoint, NextKey, RenewBy, Trigger
 from sslmd.core.windows import Window
 
 T = TypeVar("T")
@@ -238,6 +238,7 @@ Triggers = Annotated[list[Annotated[Trigger, words(Trigger)]], SINGLE]
 NameServer = Annotated[Endpoint, PlainValidator(addresses.endpoint)]
 NameServers = Annotated[list[NameServer], SINGLE]
 NextKeyWord = Annotated[NextKey, words(NextKey)]
+RenewByWord = Annotated[RenewBy, words(RenewBy)]
 
 
 def path_key(meaning: str, *, shown: str, name: str = "") -> Any:
@@ -271,6 +272,15 @@ RENEW_DAYS = (
 SPREAD_DAYS = (
     "Move the day of renewal by up to this many days, either way, drawn once per certificate: "
     "many certificates are then not renewed all at once. At most `renew_expire_days`."
+)
+RENEW_BY = (
+    "What says when a certificate of an ACME CA is renewed. `ca`: the CA does, where it offers "
+    "that (ARI, RFC 9773): in the window that it suggests, at a place that is drawn once per "
+    "certificate, no later than when a sixth of the certificate's life is left. "
+    "`renew_expire_days` counts where the CA has not answered for two days, or suggests nothing. "
+    "A window that the CA moves to the past means that it will revoke the certificate: it is "
+    "replaced at once, and rolls and restarts do not wait for their windows. `days`: "
+    "`renew_expire_days` alone; the CA is not asked."
 )
 NEXT_KEY = (
     "For services with `dane_tls`: when the next key is made. `at-renew`: with the renewal, "

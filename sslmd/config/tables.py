@@ -14,17 +14,19 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, PlainValidator
 
 from sslmd.config import addresses, values
-from sslmd.config.kinds import Endpoint, NextKey, PostCopy
+from sslmd.config.kinds import Endpoint, NextKey, PostCopy, RenewBy
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
     NUMBER,
+    RENEW_BY,
     RENEW_DAYS,
     SINGLE,
     SPREAD_DAYS,
     NameServers,
     NextKeyWord,
     PathText,
+    RenewByWord,
     Table,
     Text,
     argv,
@@ -116,6 +118,7 @@ class GlobalOptions:
     renew_expire_days_spread: ClassVar[Annotated[float, NUMBER]] = key(
         "days", SPREAD_DAYS, default=0, ge=0, le=3650
     )
+    renew_by: RenewBy = key("`ca` or `days`", RENEW_BY, default=RenewBy.CA, read=RenewByWord)
     dns_check_delay: timedelta = time_key(
         "seconds",
         "How long to wait between publishing a challenge and the first go-ahead to the CA, even "

@@ -109,6 +109,7 @@ class Cert(Fields):
             renew_at=self.time("renew_at"),
             roll_at=self.time("roll_at"),
             unused=self.flag("unused"),
+            replace_now=self.text("replace_now"),
             servers=[server_status(server) for server in self.subs("servers")],
             dane=(dane.texts("problems"), dane.texts("warnings")),
         )

@@ -70,6 +70,20 @@ class Overdue(Transient):
     """A command took longer than it may, and was ended."""
 
 
+class RateLimited(Transient):
+    """A CA has had enough (RFC 8555 §6.6): of `limit` (`core.buckets.CaLimit`; "": it is unknown).
+
+    `whose`: the domain or the name that it speaks of, "" where that is plain.
+    """
+
+    def __init__(
+        self, what: Reason | str, limit: str, whose: str = "", *, retry_at: datetime | None = None
+    ) -> None:
+        super().__init__(what, retry_at=retry_at)
+        self.limit = limit
+        self.whose = whose
+
+
 class ValidationFailed(Transient):
     """A CA looked for the challenges of `names` and did not find them: it counts that."""
 

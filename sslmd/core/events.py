@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sslmd.core.ari import Advice
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
@@ -213,6 +214,15 @@ class WasIssued:
 
 
 @dataclass(frozen=True, slots=True)
+class Advised:
+    """A CA was asked when the set `set` is to be renewed (RFC 9773)."""
+
+    at: datetime
+    set: SetName
+    advice: Advice
+
+
+@dataclass(frozen=True, slots=True)
 class WasOrdered:
     """An order is about to be made at a CA that counts it."""
 
@@ -262,6 +272,7 @@ Event = (
     | AttemptFailed
     | Counted
     | WasIssued
+    | Advised
     | WasOrdered
     | TrialAsked
     | TrialEnded

@@ -227,7 +227,15 @@ class ReadHeld:
     reason: Reason
 
 
-Job = CertJob | Trial | HostJob | ZoneJob | PublishChallenges | WriteDh | ReadHeld
+@dataclass(frozen=True, slots=True)
+class AskCa:
+    """Ask an ACME CA, by the name of its table, when it wants certificates renewed (RFC 9773)."""
+
+    ca: str
+    reason: Reason
+
+
+Job = CertJob | Trial | HostJob | ZoneJob | PublishChallenges | WriteDh | ReadHeld | AskCa
 
 
 class Pool(StrEnum):
@@ -245,6 +253,7 @@ class Pool(StrEnum):
     HOSTS = "hosts"
     DH = "dh"
     HELD = "held"
+    CAS = "cas"
 
 
 def lane(job: Job) -> str:
@@ -259,6 +268,8 @@ def lane(job: Job) -> str:
         return "dh"
     if isinstance(job, ReadHeld):
         return "held"
+    if isinstance(job, AskCa):
+        return f"ca {job.ca}"
     return f"trial {job.cert}" if isinstance(job, Trial) else f"cert {job.cert}"
 
 
@@ -274,6 +285,8 @@ def pool(job: Job) -> Pool:
         return Pool.DH
     if isinstance(job, ReadHeld):
         return Pool.HELD
+    if isinstance(job, AskCa):
+        return Pool.CAS
     return Pool.ACME if isinstance(job, Order | Trial) else Pool.WORK
 
 

@@ -59,6 +59,10 @@ class Reason:
                 return value
         raise KeyError(name)
 
+    def get(self, name: str) -> Fact | None:
+        """Return a fact, None for one that it does not have."""
+        return dict(self.facts).get(name)
+
     def also(self, *others: Reason | None) -> Reason:
         """Return it with other reasons added; its code stays."""
         more = tuple(one for one in others if one is not None)
@@ -120,6 +124,8 @@ class Why(Code):
     KEY = "key"
     CA = "ca"
     DUE = "due"
+    CA_WINDOW = "ca-window"
+    CA_WANTS = "ca-wants"
     FORCED = "forced"
     ANOTHER = "another"
     # what is said of the key
@@ -154,6 +160,7 @@ class Why(Code):
     WINDOW = "window"
     WINDOW_AT = "window-at"
     WINDOWS_NEVER_MEET = "windows-never-meet"
+    CA_PASSES_WINDOWS = "ca-passes-windows"
     ROLLED_ANYWAY = "rolled-anyway"
     WINDOW_TOO_LATE = "window-too-late"
     # DANE: the gate
@@ -185,6 +192,7 @@ class Why(Code):
     CA_RENEWED_FIRST = "ca-renewed-first"
     CA_LIMIT = "ca-limit"
     CA_PACED = "ca-paced"
+    CA_HOLD = "ca-hold"
     CA_RENEWAL = "ca-renewal"
     CA_CHANGES = "ca-changes"
     # failures that are waited out
@@ -205,6 +213,7 @@ class Why(Code):
     DEPLOYED = "is-deployed"
     SERVER = "server"
     # jobs of hosts, zones, groups and trials
+    ASKS_CA = "asks-ca"
     HOST_WITHOUT = "host-without"
     HOST_SURPLUS = "host-surplus"
     RESTARTS_FOR = "restarts-for"

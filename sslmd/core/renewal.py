@@ -6,9 +6,11 @@ Pure: handed the facts, what is wanted, and the time.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from sslmd.core.ari import BACKSTOP, pause
+from sslmd.core.buckets import ANY_FAILED, Rate
 from sslmd.core.errors import CLOCK_TOLERANCE
 from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.spec import AcmeCa, CertFacts, CertSpec, SetFacts, Timing
@@ -24,7 +26,8 @@ class Wanted:
     `dane`: TLSA records are wanted; `next_ahead`: the next key is made as soon as a roll is
     settled, so that its records are long seen when it is needed; `managed`: renewed by us, not
     only used to sign. `roll_windows`: open together when it may be rolled; `restart_windows`: for
-    each class that uses it, those that are open together when it may be restarted.
+    each class that uses it, those that are open together when it may be restarted. `failed_rate`:
+    the limit of its CA for failed validations of a name.
     """
 
     spec: CertSpec
@@ -36,7 +39,14 @@ class Wanted:
     managed: bool = True
     roll_windows: tuple[Group, ...] = ()
     restart_windows: tuple[tuple[Group, ...], ...] = ()
+    failed_rate: Rate | None = ANY_FAILED
 
+
+# Why a set is renewed because its CA wants that.
+CA_WISHES = (Why.CA_WINDOW, Why.CA_WANTS)
+
+# Before anything happened.
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 # A certificate that lives under ten days is renewed at half of its life, any other at a third
 # (Let's Encrypt's advice for short-lived certificates): `renew_expire_days` can be no more.
@@ -67,19 +77,81 @@ def when_due(curr: SetFacts, note: SetNote | None, wanted: Wanted) -> datetime |
 
     One that the site's own CA signed: before the first CA above it ends, too, since servers give
     that CA's certificate to clients. A CA: early enough that what it signs need not be cut short,
-    but in the last third of its own life.
+    but in the last third of its own life. One of an ACME CA: when that CA suggests it.
     """
     cert = curr.cert
     if cert is None:
         return None
+    if (at := time_of_ca(curr, note, wanted)) is not None:
+        return at
     if ends_first(curr, wanted):
         assert curr.chain_end is not None
         cert = replace(cert, not_after=max(curr.chain_end, cert.not_before))
     due = renew_at(cert, wanted.timing, note.draw if note else 0.0)
+    if note is not None and _by_ca(note, wanted) and note.ari and note.ari.begin and note.ari.end:
+        # The CA is silent. Of its last window at least the spread does not lead out.
+        usual = renew_at(cert, wanted.timing, 0.0)
+        begin, end = note.ari.begin, note.ari.end
+        due = due if begin <= due <= end or not begin <= usual <= end else usual
     if wanted.spec.ca is None:
         return due
     lead = min(wanted.spec.ca.life, (cert.not_after - cert.not_before) * SHARE_OF_LIFE)
     return min(due, cert.not_after - lead)
+
+
+def _by_ca(note: SetNote | None, wanted: Wanted) -> bool:
+    """Whether what a CA suggests for a set is followed."""
+    if note is None or note.ari is None or not wanted.timing.by_ca:
+        return False
+    return isinstance(wanted.spec.signer, AcmeCa)
+
+
+def time_of_ca(facts: SetFacts, note: SetNote | None, wanted: Wanted) -> datetime | None:
+    """Return when a set is due by what its CA suggests, None where it suggests nothing.
+
+    It is the set's own place in the window. No later than a sixth of its life before its end; and
+    not soon after it was issued because its CA wanted another replaced (`_not_before`).
+    """
+    if note is None or note.ari is None or facts.cert is None or not _by_ca(note, wanted):
+        return None
+    at = note.ari.urgent_since or (None if note.ari.is_silent else note.ari.at(note.draw))
+    if at is None:
+        return None
+    cert, life = facts.cert, facts.cert.not_after - facts.cert.not_before
+    lead = max(life * BACKSTOP, _leads(life, wanted.timing)[2])
+    return max(min(at, cert.not_after - lead), _not_before(facts, note))
+
+
+def _not_before(facts: SetFacts, note: SetNote) -> datetime:
+    """Return when a set may be renewed because its CA wants that: never a loop of orders."""
+    if note.wished is None or facts.cert is None:
+        return NEVER
+    return note.wished + pause(facts.cert.not_after - facts.cert.not_before)
+
+
+def urgent_since(facts: SetFacts | None, note: SetNote | None, wanted: Wanted) -> datetime | None:
+    """Return since when a CA wants a set replaced at once, None if it does not."""
+    if facts is None or facts.cert is None or note is None or note.ari is None:
+        return None
+    return note.ari.urgent_since if _by_ca(note, wanted) else None
+
+
+def why_urgent(
+    facts: SetFacts | None, note: SetNote | None, wanted: Wanted, now: datetime
+) -> Reason | None:
+    """Return that a CA wants a set replaced at once, and when that can be done if not now."""
+    since = urgent_since(facts, note, wanted)
+    if since is None or facts is None or note is None or note.ari is None:
+        return None
+    again = _not_before(facts, note)
+    return Reason(
+        Why.CA_WANTS,
+        set=facts.name,
+        ca=note.ca or str(wanted.spec.signer),
+        since=since,
+        url=Said(note.ari.explanation) if note.ari.explanation else None,
+        again=again if again > now else None,
+    )
 
 
 def ends_first(curr: SetFacts, wanted: Wanted) -> bool:
@@ -208,7 +280,22 @@ def why_renew(question: Question) -> Reason | None:
         return why
     due = when_due(curr, question.note, question.wanted)
     if due is not None and due <= now:
+        if why := why_urgent(curr, question.note, question.wanted, now):
+            return why
+        if time_of_ca(curr, question.note, question.wanted) is not None:
+            return _in_window(question, due)
         end = curr.cert.not_after
         chain_end = curr.chain_end if ends_first(curr, question.wanted) else None
         return Reason(Why.DUE, left=end - now, lead=end - due, end=chain_end)
     return Reason(Why.FORCED) if question.forced else None
+
+
+def _in_window(question: Question, due: datetime) -> Reason:
+    """Return that a set is due by what its CA suggests."""
+    curr, note = question.curr, question.note
+    assert curr is not None
+    assert curr.cert is not None
+    assert note is not None
+    assert note.ari is not None
+    left = curr.cert.not_after - question.now
+    return Reason(Why.CA_WINDOW, left=left, at=due, begin=note.ari.begin, end=note.ari.end)

@@ -14,7 +14,7 @@ from sslmd.core.dane.verdict import UNKNOWN, Everywhere
 from sslmd.core.events import Advertised
 from sslmd.core.jobs import Roll
 from sslmd.core.reason import Reason, Why
-from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable
+from sslmd.core.renewal import ROLL_MARGIN, Wanted, why_unusable, why_urgent
 from sslmd.core.spec import SetFacts
 from sslmd.core.state import CertState, Phase, Request, SetNote
 from sslmd.core.view import Decision, View
@@ -129,17 +129,24 @@ def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
 def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:
     """Return when windows let `next` be rolled, from `ready` on, when nothing else is waited for.
 
-    They are not waited for without a usable `curr`, nor when an admin goes back to an older set,
-    nor if servers could not be restarted before it expires: at the next opening the certificate
-    must be rolled and every class that uses it restarted, with an hour to spare.
+    They are not waited for without a usable `curr`, or with a revoked one, nor when an admin goes
+    back to an older set, nor if servers could not be restarted before it expires: at the next
+    opening the certificate must be rolled and every class that uses it restarted, with an hour to
+    spare.
     """
     curr, groups = state.curr, wanted.roll_windows
     if not groups or why_unusable(curr, ready) is not None or _goes_back(state):
+        return Opening(ready)
+    if state.shows_revoked:
         return Opening(ready)
     at = next_common(groups, ready)
     if at == ready:
         return Opening(ready)
     some, several = listed(groups), len(groups) > 1
+    if urgent := why_urgent(curr, state.curr_note, wanted, ready):
+        url = urgent.get("url")
+        passed = Reason(Why.CA_PASSES_WINDOWS, windows=some, url=url)
+        return Opening(ready, passed=passed)
     if at is None:
         passed = Reason(Why.WINDOWS_NEVER_MEET, windows=some, several=several)
         return Opening(ready, passed=passed)

@@ -192,13 +192,15 @@ def _at(points: Points, days: float) -> float:
 class Timing:
     """When to renew and to roll: `renew_expire_days`, its spread, and `min_roll_mins`.
 
-    With `by_life` it takes the place of the first two, which then are those for 90 days.
+    With `by_life` it takes the place of the first two, which then are those for 90 days. `by_ca`:
+    in the window that the CA suggests, where it suggests one.
     """
 
     renew_before: timedelta
     spread: timedelta
     min_roll: timedelta
     by_life: ByLife | None = None
+    by_ca: bool = True
 
     def asked(self, life: timedelta) -> tuple[timedelta, timedelta]:
         """Return how long before expiry to renew a certificate that lives `life`, and the spread.

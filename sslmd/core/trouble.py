@@ -41,6 +41,7 @@ class TroubleKind(StrEnum):
     UNUSABLE = "unusable"  # the set in use
     NO_CERT = "no-cert"
     EXPIRY = "expiry"
+    REPLACE_NOW = "replace-now"  # its CA wants that, and will revoke it
     LATE_RENEWAL = "late-renewal"
     LATE_ROLL = "late-roll"
     FAILED = "failed"
@@ -116,7 +117,7 @@ class CertStatus:
 
     __slots__ = (
         *("about", "attempts", "begins", "dane", "ends", "error", "has_next", "is_made"),
-        *("next_try", "renew_at", "roll_at", "servers", "unusable", "unused"),
+        *("next_try", "renew_at", "replace_now", "roll_at", "servers", "unusable", "unused"),
     )
 
     def __init__(
@@ -134,15 +135,19 @@ class CertStatus:
         renew_at: datetime | None = None,
         roll_at: datetime | None = None,
         unused: bool = False,
+        replace_now: str = "",
         servers: Sequence[ServerStatus] = (),
         dane: tuple[Sequence[str], Sequence[str]] = ((), ()),
     ) -> None:
-        """`is_made`: something is done for it now. `dane`: what turns clients away; what warns."""
+        """`is_made`: something is done for it now. `dane`: what turns clients away; what warns.
+
+        `replace_now`: its CA wants it replaced at once.
+        """
         self.begins, self.ends, self.has_next, self.is_made = begins, ends, has_next, is_made
         self.unusable, self.error, self.about = unusable, error, about
         self.attempts, self.next_try = attempts, next_try
         self.renew_at, self.roll_at, self.unused = renew_at, roll_at, unused
-        self.servers, self.dane = servers, dane
+        self.servers, self.dane, self.replace_now = servers, dane, replace_now
 
     @property
     def is_coming(self) -> bool:
@@ -230,6 +235,8 @@ def _troubles(cert: CertStatus, now: datetime, limits: Limits) -> Iterator[CertT
         yield CertTrouble(expiry, TroubleKind.EXPIRY, at=cert.ends)
     elif cert.ends is None and expiry and not cert.unusable:
         yield CertTrouble(expiry, TroubleKind.NO_CERT)
+    if cert.replace_now:
+        yield CertTrouble(Severity.CRITICAL, TroubleKind.REPLACE_NOW, cert.replace_now)
     due, kind = cert.renew_at, TroubleKind.LATE_RENEWAL
     if cert.has_next:
         due, kind = cert.roll_at, TroubleKind.LATE_ROLL

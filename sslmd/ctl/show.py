@@ -117,10 +117,27 @@ def _print_sets(sets: list[Fields], now: datetime) -> None:
             ("issued", f"{clock(made)}{ago}" if made else "", ""),
             ("serial", one.text("serial"), ""),
             ("names", one.text("names"), ""),
+            *_renewal_info(one.sub("renewal_info"), now),
             *(("not as asked", text, "yellow") for text in one.texts("unmet")),
             ("problem", one.text("problem"), "red"),
         ]
         _fields(fields, indent=2 * _INDENT)
+
+
+def _renewal_info(said: Fields, now: datetime) -> list[tuple[str, str, str]]:
+    """Return what the CA suggests for a set, and when it was asked."""
+    looked = said.time("looked_at")
+    if looked is None:
+        return []
+    begin, end = said.time("start"), said.time("end")
+    window = f"renew from {local(begin, now)} to {local(end, now)}" if begin and end else "nothing"
+    failed = said.number("failures")
+    unanswered = f", {failed} looks in a row without an answer" if failed else ""
+    urgent = "red" if said.time("urgent_since") else ""
+    return [
+        ("CA suggests", f"{window}; asked {local(looked, now)}{unanswered}", urgent),
+        ("because", said.text("explanation"), urgent),
+    ]
 
 
 def _heading(text: str) -> None:

@@ -27,7 +27,7 @@ from sslmd.core.host.plan import (
 from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, lane
 from sslmd.core.names import CertId, machine_of
 from sslmd.core.renewal import ROLL_MARGIN
-from sslmd.core.state import Server, ServerPhase
+from sslmd.core.state import Server, ServerPhase, replaces_urgently
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
 from sslmd.daemon.host_work import HostWork
@@ -232,8 +232,10 @@ class Hosts:
         """
         if server.kind == DNS or cert not in self._site.config.services:
             return now
+        if cert in self._registry and self._registry[cert].state.shows_revoked:
+            return now
         groups = self._site.config.restart_windows(server.kind, cert)
-        if not groups:
+        if not groups or (cert in self._registry and replaces_urgently(self._registry[cert].state)):
             return now
         at = opens(groups, now)
         late = server.expires is not None and at + ROLL_MARGIN >= server.expires

@@ -145,6 +145,7 @@ PLACES = {
     Pool.HOSTS: 64,
     Pool.DH: 1,
     Pool.HELD: 1,
+    Pool.CAS: 16,
 }
 
 # To the next try after what should not have happened.
@@ -200,15 +201,17 @@ class Loop:
         jumped: Callable[[float], None],
         bug: Callable[[str, BaseException], None],
         turned: Callable[[], None] = lambda: None,
+        urgency: Callable[[Job], datetime | None] = lambda _: None,
     ) -> None:
         """`turned` is called after each turn, `jumped` when the wall clock was set.
 
-        `owner` says for whom a job waits; `bug` is told of steps that fail.
+        `owner` says for whom a job waits, `urgency` since when it is urgent; `bug` is told of steps
+        that fail.
         """
         self._now = now
         self._bug = bug
         places = {**PLACES, Pool.WORK: parallel}
-        self.queue = JobQueue(self._do, self._done, places, owner)
+        self.queue = JobQueue(self._do, self._done, places, owner, urgency)
         self._wakes = Wakes(lambda key: self.touch(*key), jumped, now)
         self._reconcilers: dict[str, Reconciler] = {}
         self._does: dict[type[Job], Reconciler] = {}

@@ -12,13 +12,15 @@ from datetime import datetime, timedelta
 
 from sslmd.config.model import CaAccount, CaInfo, Config
 from sslmd.core.buckets import NO_RATES, CaLimit, Forecast, Key, filled, forecast, is_free
+from sslmd.core.errors import RateLimited
 from sslmd.core.events import Event, WasIssued, WasOrdered
+from sslmd.core.holds import Holds, hold_of
 from sslmd.core.jobs import MakeKey, Order
 from sslmd.core.limits import Issuances, names_mark
 from sslmd.core.names import CertId
 from sslmd.core.reason import Why
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import CertState, Issuance, OrderMade
+from sslmd.core.state import CertState, FailedValidation, Issuance, OrderMade
 from sslmd.core.turns import DUE, NOW, Limited, Turns, Urgency, paced
 from sslmd.core.view import Decision
 from sslmd.daemon.registry import Entry, Gone, Noticed, Registry, Taken
@@ -30,7 +32,9 @@ EACH = timedelta(seconds=5)
 
 def urgency_of(state: CertState) -> Urgency:
     """Return how urgent an order is: revoked ones first, then what has no certificate, or ends."""
-    revoked = state.ask is not None and state.ask.revoked
+    note = state.curr_note
+    wanted = note is not None and note.ari is not None and note.ari.urgent_since is not None
+    revoked = wanted or state.shows_revoked or (state.ask is not None and state.ask.revoked)
     cert = state.curr.cert if state.curr is not None else None
     return NOW if revoked else DUE, cert.not_after.timestamp() if cert is not None else 0.0
 
@@ -52,9 +56,14 @@ def _orders(server: str, account: str) -> Key:
 class Pacing:
     """Whose order is next at each CA. `touch`: a certificate may be next now."""
 
-    def __init__(self, site: Site, registry: Registry, touch: Callable[[CertId], None]) -> None:
+    def __init__(
+        self, site: Site, registry: Registry, touch: Callable[[CertId], None], holds: Holds
+    ) -> None:
         self._site, self._registry, self._touch = site, registry, touch
+        self._holds = holds
         self._real, self._trials = Turns(), Turns()
+        # Certificates whose names a CA may have failed to validate lately.
+        self._failing: set[CertId] = set()
         self._known = False
         self._zones_of: tuple[Config, frozenset[str]] | None = None
         registry.listen(self._hear)
@@ -72,6 +81,14 @@ class Pacing:
             return decision
         if self._real.is_under_way(cert) or _goes_on(entry.state, ca.server):
             return decision
+        if (
+            held := self._holds.of(ca.server, self._all_keys(cert, entry, ca.server), now)
+        ) is not None:
+            self._leave(self._real, cert)
+            why = held.reason(ca.name).also(decision.reason)
+            return replace(
+                decision, reason=why, job=None, wake_at=held.until, looks_again=held.until
+            )
         limited = self._ask(cert, entry, ca, now)
         return decision if limited is None else paced(decision, limited, ca.name)
 
@@ -106,6 +123,34 @@ class Pacing:
         for other in turns.leave(cert):
             self._touch(other)
 
+    def failed(self, cert: CertId) -> tuple[FailedValidation, ...]:
+        """Return the validations that failed for other certificates of the same account."""
+        entry = self._registry.entries.get(cert)
+        ca = self._ca(entry) if entry is not None else None
+        if entry is None or ca is None or not self._failing - {cert}:
+            return ()
+        account, found = self._account(cert, entry), list[FailedValidation]()
+        for other in sorted(self._failing - {cert}):
+            known = self._registry.entries.get(other)
+            at = self._ca(known) if known is not None else None
+            if known is None or at is None or at.server != ca.server:
+                continue
+            if at.eab_kid == ca.eab_kid and self._account(other, known) == account:
+                found += known.state.failed
+        return tuple(found)
+
+    def held(self, cert: CertId, err: RateLimited) -> bool:
+        """Take in that a CA wants to be left alone; return whether more than this one has to."""
+        entry, now = self._registry.entries.get(cert), self._site.now()
+        ca = self._ca(entry) if entry is not None else None
+        if entry is None or ca is None:
+            return False
+        mark = names_mark(entry.wanted.names)
+        hold = hold_of(err, ca.server, self._account(cert, entry), mark, now)
+        if hold is not None:
+            self._holds.add(hold, now)
+        return hold is not None
+
     # --- what is taken ---
 
     def ordered(self, cert: CertId, server: str) -> None:
@@ -131,6 +176,10 @@ class Pacing:
     def _hear(
         self, cert: CertId, event: Event | Noticed, before: Entry | None, after: Entry | None
     ) -> None:
+        if after is not None and after.state.failed:
+            self._failing.add(cert)
+        else:
+            self._failing.discard(cert)
         if isinstance(event, Taken | Gone):
             self._known = False
             if isinstance(event, Gone):
@@ -192,6 +241,13 @@ class Pacing:
             for zone in self._zones(entry):
                 yield CaLimit.DOMAIN, (server, zone)
 
+    def _all_keys(self, cert: CertId, entry: Entry, server: str) -> Iterator[Key]:
+        """Yield the buckets that it could take from: a CA that refuses knows of none free."""
+        yield _orders(server, self._account(cert, entry))
+        yield CaLimit.NAMES, (server, names_mark(entry.wanted.names))
+        for zone in self._zones(entry):
+            yield CaLimit.DOMAIN, (server, zone)
+
     def _zones(self, entry: Entry) -> Iterable[str]:
         """Return the zones of ours that the names are in: they stand for registered domains."""
         config = self._site.config
@@ -213,7 +269,12 @@ class Pacing:
             and curr.asked_names == entry.wanted.names
             and (note is None or not note.ca or self._site.config.acme_server(note.ca) == server)
         )
-        return is_free(server, limit, renewal=renewal, replaces=False)
+        # It says what it replaces (`workers/certify.py`), and that counts within the window alone.
+        said = note.ari if note is not None and note.account else None
+        now = self._site.now()
+        within = said is not None and said.begin is not None and said.end is not None
+        replaces = within and said.begin <= now < said.end  # type: ignore[union-attr, operator]
+        return is_free(server, limit, renewal=renewal, replaces=renewal and replaces)
 
     # --- telling ahead ---
 

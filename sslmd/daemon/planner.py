@@ -21,6 +21,7 @@ from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import CertId
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered
+from sslmd.daemon.ari import RenewalInfo
 from sslmd.daemon.certs import Certs
 from sslmd.daemon.challenges import ChallengeZones
 from sslmd.daemon.dh import DhGroups
@@ -90,27 +91,26 @@ class Planner:
             self._clock_jumped,
             telling.bug,
             self.ledger.write,
+            lambda job: self.ari.urgency(job),
         )
-        self.queue = self.loop.queue
-        resolver, self.locality = Resolver(DnsAsker(net or Nobody())), Locality(threads.look_up)
-        crowded, resting = partial(self.queue.crowded, Pool.ACME), self.queue.resting
-        self.means = means = means_of(site, threads, telling, resolver, crowded, resting, net)
+        self.queue = queue = self.loop.queue
+        net, common = net or Nobody(), (site, threads, standings, telling)
+        resolver, self.locality = Resolver(DnsAsker(net)), Locality(net)
+        crowded = partial(queue.crowded, Pool.ACME)
+        self.means = means = means_of(site, threads, telling, resolver, crowded, queue.resting, net)
         touch = partial(self.loop.touch, ChallengeZones.name)
         self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch, signer)
-        delivering = Delivering(
-            site, threads, standings, telling, resolver, self.locality, means.runs, means.net
-        )
-        publishing = Publishing(site, threads, standings, telling, means)
-        self.zones = Zones(publishing, self.registry, self.loop, self._tell)
+        delivering = Delivering(*common, resolver, self.locality, means.runs, net)
+        self.zones = Zones(Publishing(*common, means), self.registry, self.loop, self._tell)
         self.hosts = Hosts(delivering, self.registry, self.loop)
+        self.ari = RenewalInfo(net, site, threads, self.registry, self.loop)
         self.dh = DhGroups(site, threads, telling, self.loop, self._tell)
         self.held = HeldCerts(self.look_at_held, self.registry, site.now, telling.bug)
-        self.certs = Certs(
-            self.ordering, delivering, self.registry, self.loop, bus, self.zones, self.held
-        )
+        ways = self.ordering, delivering, self.registry, self.loop, bus
+        self.certs = Certs(*ways, self.zones, self.held)
         self.loop.add(self.certs, self.certs.waits)
         self._challenges = ChallengeZones(self.ordering.challenges, site.now)
-        for reconciler in (self.zones, self._challenges, self.hosts, self.dh, self.held):
+        for reconciler in (self.zones, self._challenges, self.hosts, self.ari, self.dh, self.held):
             self.loop.add(reconciler)
         self.registry.listen(Changes(bus, site.now, self.ledger.note).hear)
         self.registry.listen(self._follow)
@@ -120,8 +120,7 @@ class Planner:
         self.registry.why_absent = lambda group, service: why_absent(site.config, group, service)
         # The configuration that was refused since the one in force was loaded.
         self.refused: Refusal | None = None
-        self._unsaved = 0
-        self._stopping = False
+        self._unsaved, self._stopping = 0, False
 
     # --- the story of a run ---
 
@@ -131,6 +130,7 @@ class Planner:
         self._take_in(read_all(self._read, which, helpers_for(len(which))))
         forget_outgoing(self.site.tree)
         self.hosts.load()
+        self.ordering.accounts.load()
 
     def start(self) -> None:
         """Make the first plan and begin to work."""
@@ -325,10 +325,10 @@ class Planner:
         """Look at everything."""
         for cert in self.registry:
             self.loop.touch("cert", cert)
-        self.zones.touch_all()
         for zone in self._challenges.zones:
             self.loop.touch(ChallengeZones.name, zone)
-        self.hosts.touch_all()
+        for one in (self.zones, self.hosts, self.ari):
+            one.touch_all()
         for name in ("dh", "held"):
             self.loop.touch(name)
 

@@ -6,15 +6,20 @@ Nothing in it needs to survive a restart: the planner fills it again from what i
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from typing import Any
 
 from sslmd.core import jobs
 from sslmd.core.jobs import Job, Pool, next_turn
+
+# Who is first: since when a job is urgent, and its number, by which the others come.
+Turn = tuple[datetime, int]
 
 
 def _of_nobody(_: Job) -> str:
@@ -26,7 +31,8 @@ class JobQueue:
 
     `run` does a job and deals with its failures; `done` is called when the job has left the
     queue and its lane is free; `places` is how many jobs of each pool run at a time; `owner` tells
-    for whom a job waits, so that nobody's jobs keep out those of others (`core.jobs`).
+    for whom a job waits, so that nobody's jobs keep out those of others (`core.jobs`). `urgency`:
+    since when a job is urgent; those that are come before all others that wait, the longest first.
     """
 
     def __init__(
@@ -35,14 +41,18 @@ class JobQueue:
         done: Callable[[Job], None],
         places: Mapping[Pool, int],
         owner: Callable[[Job], str] = _of_nobody,
+        urgency: Callable[[Job], datetime | None] = lambda _: None,
     ) -> None:
         self._run = run
         self._done = done
         self._places = places
         self._owner = owner
+        self._urgency = urgency
         # Lanes that have something to run, in turn, by the pool and the owner of what comes next in
         # them; each with its number, by which who came first is known among owners.
-        self._waiting: dict[Pool, dict[str, deque[tuple[int, str]]]] = {pool: {} for pool in places}
+        self._waiting: dict[Pool, dict[str, deque[tuple[Turn, str]]]] = {
+            pool: {} for pool in places
+        }
         self._arrivals = count()
         self._lanes: dict[str, deque[Job]] = {}
         self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
@@ -136,7 +146,20 @@ class JobQueue:
     def _wait(self, lane: str) -> None:
         job = self._lanes[lane][0]
         lanes = self._waiting[jobs.pool(job)].setdefault(self._owner(job), deque())
-        lanes.append((next(self._arrivals), lane))
+        since = self._urgency(job)
+        turn = (since or datetime.max.replace(tzinfo=UTC), next(self._arrivals))
+        if not lanes or lanes[-1][0] < turn:
+            lanes.append((turn, lane))
+        else:
+            insort(lanes, (turn, lane))
+
+    def _leave(self, lane: str) -> None:
+        """Take a lane out of those that wait."""
+        for owners in self._waiting.values():
+            for owner, lanes in list(owners.items()):
+                owners[owner] = deque(one for one in lanes if one[1] != lane)
+                if not owners[owner]:
+                    del owners[owner]
 
     def __len__(self) -> int:
         return len(self._running) + sum(map(len, self._lanes.values()))
@@ -144,11 +167,7 @@ class JobQueue:
     async def cancel(self, lane: str) -> list[Job]:
         """Take a lane's jobs out and stop the one that runs; return when it has ended."""
         dropped = list(self._lanes.pop(lane, ()))
-        for owners in self._waiting.values():
-            for owner, lanes in list(owners.items()):
-                owners[owner] = deque(one for one in lanes if one[1] != lane)
-                if not owners[owner]:
-                    del owners[owner]
+        self._leave(lane)
         running = self._running.get(lane)
         if running is not None:
             dropped.insert(0, running[0])

@@ -24,7 +24,8 @@ from sslmd.core.words.doctor import Diagnosis
 from sslmd.doctor.daemon import Running, files_in_place
 from sslmd.doctor.dns import addresses_of
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, acme_ca, alike, unseen, well, wrong
-from sslmd.servers.http01_look import MOST_OF_NAME, NotShown, fetch_back, same_for_any
+from sslmd.net.probe_messages import NotShown
+from sslmd.servers.http01_look import MOST_OF_NAME, fetch_back, same_for_any
 
 PORT = 80  # RFC 8555 §8.3: the CA asks there
 
@@ -127,7 +128,7 @@ async def _see(case: Checkup, name: _TestedName, file: _File | None) -> _Fetched
         return _FetchedFile(problem=str(err))
     if not addresses:
         return _FetchedFile(problem=Diagnosis.HTTP_NO_ADDRESS)
-    missing = await fetch_back(name.text, addresses, PORT, file.token, file.value)
+    missing = await fetch_back(case.net, name.text, addresses, PORT, file.token, file.value)
     lacking = {one.address for one in missing}
     return _FetchedFile(tuple(one for one in addresses if one not in lacking), tuple(missing))
 
@@ -184,7 +185,7 @@ class _Judge:
             "http-01",
             Diagnosis.HTTP_NOT_SHOWN,
             **facts,
-            default=await same_for_any(name.text, missing.address, PORT, stranger),
+            default=await same_for_any(self.case.net, name.text, missing.address, PORT, stranger),
             elsewhere=missing.status in (0, _NOT_FOUND),
             answered=missing.status not in (0, _NOT_FOUND),
         )
@@ -211,7 +212,9 @@ class _Judge:
                 addresses = await self.case.resolver.addresses(machine_of(server))
             except SslmError:
                 continue
-            missing = await fetch_back(name.text, addresses, PORT, file.token, file.value)
+            missing = await fetch_back(
+                self.case.net, name.text, addresses, PORT, file.token, file.value
+            )
             if len(missing) < len(addresses):
                 return True
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,9 +27,12 @@ from sslmd.core.state import Server, ServerPhase
 from sslmd.core.words.doctor import Diagnosis
 from sslmd.doctor.daemon import Running
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
+from sslmd.net.probe_messages import Reach, Served
+from sslmd.pki.chain import only_cert
+from sslmd.pki.inspect import cert_facts
 from sslmd.servers import around
 from sslmd.servers.local import LOOPBACK, hosts_here, is_local, is_loopback
-from sslmd.servers.probe import Reach, Served, facts_of, served_at
+from sslmd.servers.probe import served_at
 from sslmd.servers.production import linked
 from sslmd.servers.ssh import ShellAnswer, address_of, shell_on
 from sslmd.store.files import read_file
@@ -198,12 +200,10 @@ def _leaves(config: Config) -> dict[CertId, _Ours]:
     for cert in config.services:
         path = f"{prod.link(cert, CURR)}/{CERT}"
         try:
-            leaf = ssl.PEM_cert_to_DER_cert(read_file(path).decode("ascii"))
-        except (OSError, ValueError, SslmError):
+            pem = read_file(path)
+            found[cert] = _Ours(cert, only_cert(pem)[1], cert_facts(pem))
+        except (OSError, SslmError):
             continue
-        facts = facts_of(leaf)
-        if facts is not None:
-            found[cert] = _Ours(cert, leaf, facts)
     return found
 
 
@@ -218,7 +218,7 @@ async def _look(case: Checkup, place: _Place, by_leaf: Mapping[bytes, CertId]) -
         yield wrong("ports", Diagnosis.PLACE_NO_ADDRESS, place=place, host=host)
         return
     # Where nobody listens, or speaks TLS, one look is enough for all certificates.
-    first = await _ask(place, addresses, place.wanted[:1] or [None])
+    first = await _ask(case, place, addresses, place.wanted[:1] or [None])
     silent = [one for one, _ in first if not one.reached]
     if own and len(silent) < len(first):
         # Servers need not listen on every address of their own machine.
@@ -227,7 +227,7 @@ async def _look(case: Checkup, place: _Place, by_leaf: Mapping[bytes, CertId]) -
         yield finding
     seen = [pair for pair in first if pair[0].reached]
     speaking = [one.address for one, _ in first if one.chain]
-    seen += await _ask(place, speaking, place.wanted[1:])
+    seen += await _ask(case, place, speaking, place.wanted[1:])
     for finding in _judge(case, place, seen, by_leaf):
         yield finding
 
@@ -244,7 +244,7 @@ async def _addresses(case: Checkup, host: str) -> tuple[Sequence[str], bool]:
 
 
 async def _ask(
-    place: _Place, addresses: Sequence[str], wanted: Sequence[_Ours | None]
+    case: Checkup, place: _Place, addresses: Sequence[str], wanted: Sequence[_Ours | None]
 ) -> list[tuple[Served, _Ours | None]]:
     """Look at every address, once for each certificate; None: for any."""
     found: list[tuple[Served, _Ours | None]] = []
@@ -252,7 +252,7 @@ async def _ask(
         name = place.probe.name or (name_of(one.facts.names) if one else "")
         kind = one.facts.key if one else ""
         looks = (
-            served_at(address, place.probe.port, place.probe.word, name, kind)
+            served_at(case.net, address, place.probe.port, place.probe.word, name, kind)
             for address in addresses
         )
         found += [(served, one) for served in await asyncio.gather(*looks)]

@@ -14,7 +14,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from itertools import count
 from typing import Any, TypeVar
 
 from acme import messages as acme
@@ -240,14 +239,16 @@ class AcmeSteps:
     async def _offered(self, ca: Ca, account: AcmeAccount, url: str, end: float) -> None:
         """Say that a challenge is ready, until it is certain that it came there."""
         poll = _Poll()
-        for tries in count():
+        while True:
             await poll.sleep(end, url)
             try:
                 await ca.post(account, url, {})
             except ProblemError as err:
-                # One that came there before is not waited for any more, which a CA may refuse.
-                if tries and err.problem.type == "malformed":
-                    return
+                # Said before, which a CA may refuse: its authorization is decided, or nearly so.
+                if err.problem.type == "malformed":
+                    found = json_of(await ca.post(account, url))
+                    if found.get("status") != "pending":
+                        return
                 poll.failed(err, end)
             else:
                 return

@@ -17,7 +17,15 @@ import sys
 import threading
 import traceback
 
-from sslmd.net import acme_messages, dns_exchange, dns_messages, messages, sandbox
+from sslmd.net import (
+    acme_messages,
+    dns_exchange,
+    dns_messages,
+    messages,
+    probe,
+    probe_messages,
+    sandbox,
+)
 from sslmd.net.acme import AcmeSteps
 from sslmd.net.link import A, Asker, Handlers, Operation, Q, link_on
 from sslmd.net.messages import PING, Alive, Limit
@@ -53,9 +61,8 @@ def main(argv: list[str]) -> None:
 
 def _load() -> None:
     """Make all that is made at first use: later there is no file to make it of."""
-    for operation in [
-        one for module in (messages, acme_messages, dns_messages) for one in vars(module).values()
-    ]:
+    kinds = (messages, acme_messages, dns_messages, probe_messages)
+    for operation in [one for module in kinds for one in vars(module).values()]:
         if isinstance(operation, Operation):
             _ = operation.asked, operation.answered
 
@@ -83,7 +90,11 @@ def handlers_of(daemon: Asker) -> Handlers:
     async def public_key(key: str) -> str:
         return (await daemon.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
 
-    return {**AcmeSteps(sign, public_key).handlers(), **dns_exchange.handlers()}
+    return {
+        **AcmeSteps(sign, public_key).handlers(),
+        **dns_exchange.handlers(),
+        **probe.handlers(),
+    }
 
 
 def _bug(err: BaseException) -> None:

@@ -15,7 +15,9 @@ import errno
 import socket
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dns.exception
@@ -54,8 +56,14 @@ RESEND = 1.0
 # Datagrams that answer the question and cannot be read, after which no good one is waited for.
 MOST_DAMAGED = 8
 
-# Seconds for the system to tell a host's addresses: it may ask resolvers that are silent.
+# Seconds for the system to tell a host's addresses: it may ask resolvers that are silent. Threads
+# of their own: a silent resolver holds up nobody but those who ask for names.
 LOOKING_UP = 8.0
+_LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="look-ups")
+
+# What is asked of the C library cannot be cancelled, and takes as long as the name servers of
+# resolv.conf(5) like: they hold up nobody but others who look up names.
+_LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="look-ups")
 
 _NO_WAY = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -96,7 +104,9 @@ async def look_up(asked: Host) -> HostAddresses:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(LOOKING_UP):
-            found = await loop.getaddrinfo(asked.name, None, type=socket.SOCK_DGRAM)
+            found = await loop.run_in_executor(
+                _LOOK_UPS, partial(socket.getaddrinfo, asked.name, None, type=socket.SOCK_DGRAM)
+            )
     except (OSError, UnicodeError):  # TimeoutError is an OSError
         return HostAddresses()
     return HostAddresses(tuple(dict.fromkeys(str(where[0]) for *_, where in found)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sslmd.acme import certbot
+from sslmd.acme.accounts import account_used
 from sslmd.acme.attempt import Attempt
 from sslmd.acme.certbot import server_of
 from sslmd.acme.wishes import unmet_wishes
@@ -22,7 +23,7 @@ from sslmd.core.jobs import Certify, MakeKey, Order, lane
 from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, SetName
 from sslmd.core.renew_track import can_finish
-from sslmd.core.renewal import Wanted, why_useless
+from sslmd.core.renewal import CA_WISHES, Wanted, why_useless
 from sslmd.core.spec import AcmeCa, CertSpec, OwnCa, SetFacts
 from sslmd.core.state import Issuance, SetNote
 from sslmd.core.words.sentence import say
@@ -36,6 +37,7 @@ from sslmd.store import certs, files, sets
 from sslmd.store.layout import BUNDLE, CERT, CHAIN, CSR, FULLCHAIN, PRIVKEY, Tree
 from sslmd.workers import tlsa_rr
 from sslmd.workers.acme import obtain
+from sslmd.workers.ari import id_of_set
 from sslmd.workers.tools import Ordering, Site, Standings, Threads, wanted_of
 
 
@@ -79,7 +81,12 @@ def _make_key(job: MakeKey, site: Site) -> KeyMade:
             sets.finish(tree, cert, name)
         raise
     facts = replace(facts, name=name)
-    note = SetNote(site.draw(), new_key=job.new_key, at_end=job.at_end)
+    note = SetNote(
+        site.draw(),
+        new_key=job.new_key,
+        at_end=job.at_end,
+        wished=now if job.reason.code in CA_WISHES else None,
+    )
     return KeyMade(now, facts, note, job.reason, job.keep)
 
 
@@ -116,7 +123,7 @@ def _certify(job: Certify, site: Site, standings: Standings) -> CertIssued:
         ca_service = site.config.services.get(spec.signer.cert)
         ca = ca_service.spec if ca_service else None
     issued = issue(site.tree, spec, ca, asked.key, asked.csr, site.now())
-    return _take_in(site.service(job.cert), job.set, asked, issued, site, standings)
+    return _take_in(site.service(job.cert), job, asked, issued, site, standings)
 
 
 async def order(job: Order, ordering: Ordering) -> CertIssued:
@@ -130,22 +137,27 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     if not isinstance(signer, AcmeCa):
         raise Permanent(f"{job.cert} is not to be from an ACME CA any more")
     asked = await threads.in_thread(_asked, job.cert, job.set, site)
+    place = site.tree.order(job.cert, job.set)
+    server = server_of(site.config.cas[signer.name], service.spec.subject.email)
+    account = await threads.in_thread(account_used, site.tree, server, place.home)
     attempt = Attempt(
         service=service,
-        server=server_of(site.config.cas[signer.name], service.spec.subject.email),
-        place=site.tree.order(job.cert, job.set),
+        server=server,
+        place=place,
         csr=asked.csr,
         lane=lane(job),
+        replaces=await threads.in_thread(_replaced, job, ordering, account),
     )
     obtained = await obtain(attempt, ordering)
     issued = await threads.in_thread(in_order, asked.key, obtained.issued, site.now())
+    account = await threads.in_thread(account_used, site.tree, server, place.home)
     names = names_mark(str(name) for name in service.spec.all_names())
     issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, site.now())
     telling.count_issued(job.cert, issuance)
     unmet = tuple(map(say, unmet_wishes(attempt.server, obtained.directory, issued)))
     try:
         event = await threads.in_thread(
-            _take_in, service, job.set, asked, issued, site, ordering.standings, unmet
+            _take_in, service, job, asked, issued, site, ordering.standings, unmet, account
         )
     except UselessError:
         await threads.in_thread(certbot.clear, attempt.place)
@@ -155,6 +167,19 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     for wish in unmet:
         telling.tell("ca-remark", wish, job.cert)
     return event
+
+
+def _replaced(job: Order, ordering: Ordering, account: str) -> str:
+    """Return how the certificate in use is named in an order that replaces it (RFC 9773 §5).
+
+    "" unless the same account of the same CA ordered it: another is refused.
+    """
+    state, site = ordering.standings.state_of(job.cert), ordering.site
+    curr, note = state.curr, state.curr_note
+    if curr is None or curr.cert is None or note is None or not account:
+        return ""
+    same = note.account == account and note.ca == str(site.service(job.cert).spec.signer)
+    return id_of_set(site.tree, job.cert, curr.name) if same else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,23 +252,32 @@ def judged(
 
 def _take_in(
     service: ServiceConfig,
-    name: SetName,
+    job: Certify | Order,
     asked: KeyAndCsr,
     issued: Issued,
     site: Site,
     standings: Standings,
     unmet: tuple[str, ...] = (),
+    account: str = "",
 ) -> CertIssued:
     """Write the set. `service` as it was when it was asked for: its CA is who signed (I7).
 
-    `unmet`: the wishes that the CA did not meet.
+    `unmet`: the wishes that the CA did not meet; `account`: the URL of the account that ordered.
     """
-    cert, now = service.id, site.now()
+    cert, name, now = service.id, job.set, site.now()
     whole = whole_set(asked.key, asked.csr, issued)
     made = standings.state_of(cert).next_note
     # Its place in the spread was drawn with its key, unless that note is lost.
     made = made or SetNote(site.draw())
-    note = replace(made, issued_at=now, ca=str(service.spec.signer), unmet=unmet)
+    note = replace(
+        made,
+        issued_at=now,
+        ca=str(service.spec.signer),
+        unmet=unmet,
+        account=account,
+        wished=now if job.reason.code in CA_WISHES else made.wished,
+        ari=None,
+    )
     wanted = wanted_of(service, site.config)
     facts = judged(wanted, name, asked.key, whole, note, now)
     tlsa_rr.of_new_set(site.tree, service, name, {PRIVKEY: asked.key, **whole})

@@ -15,8 +15,7 @@ from sslmd.core.names import BadName, CertId, DomainName, SetName, ZoneName
 from sslmd.dns.ask import DnsAsker, NameServer
 from sslmd.dns.dnssec import validated
 from sslmd.dns.nameservers import addresses_at
-from sslmd.pki.tlsa import material_of
-from sslmd.servers.probe import described
+from sslmd.net.probe_messages import Served
 from sslmd.workers.ports import NO_ADDRESS, PortSeen, look_at_ports
 from sslmd.workers.tools import Publishing, Site
 
@@ -89,7 +88,9 @@ async def look(
         return await resolver.addresses(host.text)
 
     ports = tcp_ports(owners)
-    return await look_at_ports(cert, site, publishing.standings, materials, ports, addresses)
+    return await look_at_ports(
+        publishing.means.net, cert, site, publishing.standings, materials, ports, addresses
+    )
 
 
 def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone: bool) -> None:
@@ -108,8 +109,7 @@ def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone:
         )
     if alone and not any(one.match == name for one in seen):
         what = "; ".join(
-            f"{_place(one)}: {one.served.problem or described(one.served.chain[0])}"
-            for one in seen[:3]
+            f"{_place(one)}: {one.served.problem or one.served.described}" for one in seen[:3]
         )
         raise Transient(
             f"nobody was seen serving set {name} yet, so TLSA records of older keys stay "
@@ -151,12 +151,12 @@ def findings_of_ports(
             else:
                 found.append(Finding(where, f"not seen: {one.served.problem}", unseen=True))
             continue
-        what = f"set {one.match}" if one.match is not None else described(one.served.chain[0])
+        what = f"set {one.match}" if one.match is not None else one.served.described
         if one.match is not None and one.match != name:
             what = f"set {one.match}, not {name}"
         if not here:
             found.append(Finding(where, f"serves {what}; there are no TLSA records"))
-        elif matches(one.served.chain, here):
+        elif matches(one.served, here):
             found.append(Finding(where, f"serves {what}, as its TLSA records say"))
         else:
             text = (
@@ -167,16 +167,17 @@ def findings_of_ports(
     return found
 
 
-def matches(chain: Sequence[bytes], records: Collection[Tlsa]) -> bool:
+def matches(served: Served, records: Collection[Tlsa]) -> bool:
     """Whether a served chain matches one of the records that a client goes by (RFC 7671 §9)."""
-    leaf = material_of(chain)
+    leaf, *above = [
+        Material(key, der, der, key) if key else None
+        for key, der in zip(served.keys, served.chain, strict=True)
+    ]
     if leaf is None:
         return False
     for record in heeded(records):
         if record.combination.wants_issuer:
-            above = [material_of(chain[at:]) for at in range(1, len(chain))]
-            issuers = [one for one in above if one is not None]
-            candidates = [Material(one.key, one.leaf, one.leaf, one.key) for one in issuers]
+            candidates = [one for one in above if one is not None]
         else:
             candidates = [leaf]
         if any(association(record.combination, one) == record for one in candidates):

@@ -22,8 +22,9 @@ from sslmd.core.reason import Reason, Said
 from sslmd.core.spec import AcmeCa
 from sslmd.core.words.sentence import say
 from sslmd.dns.answers import addresses_in
+from sslmd.net.probe_messages import NotShown
 from sslmd.servers import http01
-from sslmd.servers.http01_look import LOOKS, MOST_OF_NAME, NotShown, fetch_back
+from sslmd.servers.http01_look import LOOKS, MOST_OF_NAME, fetch_back
 from sslmd.store.layout import http_note
 from sslmd.store.notes import read_lines, write_lines
 from sslmd.store.scratch import Scratch
@@ -171,6 +172,7 @@ class FileChallenges:
         self, name: str, addresses: Sequence[str], challenge: Challenge
     ) -> list[NotShown]:
         return await fetch_back(
+            self._ordering.net,
             name,
             addresses,
             PORT,

@@ -12,9 +12,11 @@ from cryptography import x509
 from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.net.link import Asker
+from sslmd.net.probe_messages import TIMEOUT, Reach, Served
 from sslmd.pki.identity import describe_key
-from sslmd.pki.pem import MALFORMED, key_der
-from sslmd.servers.probe import TIMEOUT, Reach, Served, described, served_at
+from sslmd.pki.pem import MALFORMED
+from sslmd.servers.probe import served_at
 from sslmd.workers.proof import current, whose_is
 from sslmd.workers.tools import Site, Standings
 
@@ -42,6 +44,7 @@ class PortSeen:
 
 
 async def look_at_ports(
+    net: Asker,
     cert: CertId,
     site: Site,
     standings: Standings,
@@ -62,7 +65,7 @@ async def look_at_ports(
 
     async def at(host: DomainName, port: int, address: str) -> PortSeen:
         async with turn:
-            served = await served_at(address, port, None, host.text, kind, seconds=seconds)
+            served = await served_at(net, address, port, None, host.text, kind, seconds=seconds)
         match, other = _compare(served, cert, site, standings, sets)
         return PortSeen(host, port, served, match, other)
 
@@ -105,13 +108,9 @@ def _compare(
     for name in names:
         if sets[name].leaf == leaf:
             return name, ""
-    key = None
-    with suppress(*MALFORMED):
-        x509.load_der_x509_certificate(leaf)
-        key = key_der(leaf)
     for name in names:
         # Selector 1 goes by the key alone (RFC 6698 §2.1.2), selector 0 does not.
-        if sets[name].key == key:
-            return name, f"another certificate for its key: {described(leaf)}"
-    whose = whose_is(leaf, current(site, standings))
-    return None, described(leaf) if whose in (None, cert) else f"{whose}: {described(leaf)}"
+        if sets[name].key == served.keys[0]:
+            return name, f"another certificate for its key: {served.described}"
+    whose = whose_is(served.facts, current(site, standings))
+    return None, served.described if whose in (None, cert) else f"{whose}: {served.described}"

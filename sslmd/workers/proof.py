@@ -20,6 +20,7 @@ from sslmd.core.names import BadName, CertId, DomainName, covers, machine_of, pa
 from sslmd.core.spec import CertFacts
 from sslmd.core.state import Unseen
 from sslmd.dns.resolver import Resolver
+from sslmd.net.probe_messages import Served
 from sslmd.pki.chain import only_cert
 from sslmd.pki.inspect import cert_facts
 from sslmd.servers.local import LOOPBACK, Locality, is_loopback
@@ -27,8 +28,6 @@ from sslmd.servers.probe import (
     BELIEVED,
     Expected,
     ProbedHost,
-    Served,
-    facts_of,
     missing_at,
     no_other,
     prove,
@@ -96,9 +95,8 @@ def current(site: Site, standings: Standings) -> Known:
     }
 
 
-def whose_is(leaf: bytes, known: Known) -> CertId | None:
-    """Return whose certificate it is; None: nobody's of those."""
-    facts = facts_of(leaf)
+def whose_is(facts: CertFacts | None, known: Known) -> CertId | None:
+    """Return whose certificate it is, by what it says; None: nobody's of those."""
     if facts is None or facts.serial not in known:
         return None
     cert, its = known[facts.serial]
@@ -243,7 +241,12 @@ class Proving:
         async def at(address: str) -> Served:
             async with self._turn:
                 return await served_at(
-                    address, probe.port, probe.word, one.asked_with(probe), one.facts.key
+                    self._delivering.net,
+                    address,
+                    probe.port,
+                    probe.word,
+                    one.asked_with(probe),
+                    one.facts.key,
                 )
 
         return await asyncio.gather(*map(at, place.addresses))
@@ -335,7 +338,9 @@ class Proving:
         # A port that was named is meant for every certificate of the class.
         other = partial(self._other, one.cert) if probe.optional else no_other
         proof = self._proof(probe, one)
-        return await prove(place, probe, proof, self._seconds, turn=self._turn, other=other)
+        return await prove(
+            self._delivering.net, place, probe, proof, self._seconds, turn=self._turn, other=other
+        )
 
     async def _missing(self, place: ProbedHost, probe: Probe, one: _Wanted) -> str:
         """Return what a default port shows in place of a certificate, "" if it shows it."""
@@ -345,7 +350,8 @@ class Proving:
             return self._silent[probe.port]
         seconds = min(self._seconds, BELIEVED)
         proof = self._proof(probe, one)
-        return told_of(await missing_at(place, probe, proof, seconds, turn=self._turn))
+        net = self._delivering.net
+        return told_of(await missing_at(net, place, probe, proof, seconds, turn=self._turn))
 
     def _proof(self, probe: Probe, one: _Wanted) -> Expected:
         path = Tree(str(self._delivering.site.config.globals.prod_cert_dir)).link(one.cert, CURR)
@@ -356,7 +362,7 @@ class Proving:
             return ""
         if self._ours is None:
             self._ours = current(self._delivering.site, self._delivering.standings)
-        whose = whose_is(served.leaf, self._ours)
+        whose = whose_is(served.facts, self._ours)
         return str(whose) if whose is not None and whose != cert else ""
 
     async def _older(self, certs: Sequence[CertId]) -> dict[CertId, frozenset[bytes]]:

@@ -207,7 +207,7 @@ async def _rehearse(site: Site, threads: Threads, standings: Standings, found: R
     found.zones = await rehearse_zones(publishing, book)
     zones = {one.name.text: one for one in found.zones}
     hosts = [THIS_HOST, *sorted(hosts_of(site.config))]
-    known = await Locality(threads.look_up).local(hosts)
+    known = await Locality(means.net).local(hosts)
     here = {host for host, is_here in known.items() if is_here}
     for cert, one in book.items():
         zone = zones.get(cert.group)

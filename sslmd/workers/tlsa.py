@@ -200,7 +200,7 @@ async def _unfit(
         for port in ports:
             owner = owner_of(port.port, "tcp", port.host)
             owner = places[owner].at if owner in places else owner
-            if port.served.chain and not matches(port.served.chain, content.records[owner].records):
+            if port.served.chain and not matches(port.served, content.records[owner].records):
                 text = (
                     f"{port.host}:{port.port} ({port.served.address}) serves {port.other}: with "
                     f"TLSA records for {one.cert}, clients that check DANE would refuse it; have "

@@ -15,11 +15,13 @@ from sslmd.acme.accounts import Accounts
 from sslmd.acme.orders import Orders
 from sslmd.acme.signing import Signer
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
+from sslmd.core.buckets import ANY_FAILED, CaLimit
 from sslmd.core.errors import Permanent, Transient, text_of
 from sslmd.core.limits import Issuances
 from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.reason import Ended, Reason
 from sslmd.core.renewal import Wanted
+from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Issuance
 from sslmd.core.view import Standing
 from sslmd.core.words.sentence import say
@@ -40,9 +42,6 @@ T = TypeVar("T")
 
 # Orders that are under way at a time where none takes a place of the pool.
 ORDERS = 1000
-
-# Names of hosts that are looked up at a time.
-LOOKUPS = 16
 
 
 def _unheard(*_: object) -> None:
@@ -127,8 +126,6 @@ class Threads:
     ) -> None:
         self._jobs = jobs
         self._others = others or jobs
-        # Name servers that are silent hold up nobody but those who ask for names.
-        self._lookups = ThreadPoolExecutor(LOOKUPS, "sslmd-lookups")
         self._bug = bug
         self._background: set[asyncio.Task[None]] = set()
 
@@ -143,10 +140,6 @@ class Threads:
     async def aside(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what waits for others, or must not wait for jobs, in threads of its own (I9)."""
         return await _run_in(self._others, lambda: func(*args, **kwargs))
-
-    async def look_up(self, call: Callable[[], T]) -> T:
-        """Run what asks for the addresses of a name."""
-        return await _run_in(self._lookups, call)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done that nobody waits for and that ends by itself."""
@@ -311,7 +304,8 @@ def ordering_of(
 
 def wanted_of(service: ServiceConfig, config: Config) -> Wanted:
     """Return what the planner has to know of a service's configuration."""
-    cert = service.id
+    cert, signer = service.id, service.spec.signer
+    ca = config.cas.get(signer.name) if isinstance(signer, AcmeCa) else None
     return Wanted(
         spec=service.spec,
         timing=service.timing,
@@ -326,4 +320,5 @@ def wanted_of(service: ServiceConfig, config: Config) -> Wanted:
             for one in config.users_of(cert)
             if (windows := config.restart_windows(one.kind, cert))
         ),
+        failed_rate=ca.kept.get(CaLimit.FAILED) if ca is not None else ANY_FAILED,
     )

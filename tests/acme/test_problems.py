@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from sslmd.acme.certbot_log import MOST, MOST_DETAIL, read_log
 from sslmd.acme.problems import StillProcessing, read_problem, to_error
-from sslmd.acme.refusals import MOST_TEXT, Problem, ProblemKind
-from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
+from sslmd.acme.refusals import MOST_TEXT, Problem, ProblemKind, limited
+from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient, ValidationFailed
+from sslmd.net.acme_messages import AcmeProblem
 
 LOGS = Path(__file__).with_name("certbot_logs")
 NAMES = sorted(path.stem for path in LOGS.glob("*.log"))
@@ -161,7 +162,7 @@ def test_failed_names_are_told_even_if_the_ca_fails_after_that() -> None:
 )
 def test_a_ca_that_limits_is_left_alone_until_then(name: str, when: datetime) -> None:
     error = error_of(name)
-    assert type(error) is Transient
+    assert type(error) is (RateLimited if "limited" in name else Transient)
     assert error.retry_at == when
 
 
@@ -298,7 +299,7 @@ def test_errors_that_would_come_again(code: str) -> None:
      "rateLimited", "serverInternal", "tls", "unauthorized", "alreadyReplaced", "of-tomorrow"],
 )  # fmt: skip
 def test_errors_that_may_pass(code: str) -> None:
-    assert type(to_error(read(answered(403, acme_error(code, "Why"))), NOW)) is Transient
+    assert isinstance(to_error(read(answered(403, acme_error(code, "Why"))), NOW), Transient)
 
 
 @pytest.mark.parametrize(("status", "permanent"), [(400, True), (404, False), (500, False)])
@@ -608,3 +609,31 @@ def test_any_text(status: int, output: str, body: str, code: int) -> None:
         found = read_problem(status, output, log, NOW, body)
         assert is_fit(found)
         assert isinstance(to_error(found, NOW), SslmError)
+
+
+@pytest.mark.parametrize(
+    ("detail", "limit"),
+    [
+        (
+            "too many new orders (300) from this account in the last 3h0m0s, retry after …",
+            ("orders", ""),
+        ),
+        (
+            'too many certificates (50) already issued for "example.com" in the last 168h0m0s',
+            ("domain", "example.com"),
+        ),
+        (
+            "too many certificates (5) already issued for this exact set of identifiers in …",
+            ("names", ""),
+        ),
+        (
+            'too many failed authorizations (5) for "www.example.com" in the last 1h0m0s',
+            ("failed", "www.example.com"),
+        ),
+        ("Service busy; retry later.", ("", "")),
+    ],
+)
+def test_what_a_ca_has_too_much_of(detail: str, limit: tuple[str, str]) -> None:
+    assert limited(AcmeProblem("acme", status=429, type="rateLimited"), detail) == limit
+    made = AcmeProblem("acme", status=429, new_account=True)
+    assert limited(made, detail) == ("accounts", "")

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sslmd.core.ari import Advice
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import Failure, ImpossibleTransition, Trouble
 from sslmd.core.events import (
     Advertised,
+    Advised,
     AskDropped,
     Asked,
     AttemptFailed,
@@ -82,6 +84,7 @@ FORCED = Ask(Request.RENEW, NOW, force=True)
 ROLL = Ask(Request.ROLL, NOW, force=True)
 BACK = Ask(Request.ROLL, NOW, back=OLD.name)
 TRIAL = TrialAsk(TrialKind.DRY_RUN, NOW)
+ADVICE = Advice(NOW, NOW + days(1), NOW + days(5), NOW + days(6))
 ISSUANCE = Issuance("0a", "https://ca.example/directory", "names", NOW)
 
 STATES = {
@@ -114,6 +117,7 @@ EVENTS: dict[type[Event], Event] = {
     AttemptFailed: AttemptFailed(Track.RENEW, TROUBLE),
     Counted: Counted(NOW, ("example.com",)),
     WasIssued: WasIssued(ISSUANCE),
+    Advised: Advised(NOW, OLD.name, ADVICE),
     WasOrdered: WasOrdered(OrderMade(ISSUANCE.server, NOW)),
     TrialAsked: TrialAsked(TRIAL),
     TrialEnded: TrialEnded(NOW, TRIAL, because("it would")),
@@ -145,6 +149,7 @@ DRAWN: dict[type[Event], dict[Phase, Phase]] = {
             AttemptFailed,
             Counted,
             WasIssued,
+            Advised,
             WasOrdered,
             TrialAsked,
             TrialEnded,
@@ -238,6 +243,7 @@ def events(draw: st.DrawFn, state: CertState, step: int) -> Event:
                 "TlsaLooked": TlsaLooked(now, None),
                 "Counted": Counted(now, ("example.com",)),
                 "WasIssued": WasIssued(replace(ISSUANCE, at=now)),
+                "Advised": Advised(now, OLD.name, ADVICE),
                 "WasOrdered": WasOrdered(OrderMade(ISSUANCE.server, now)),
                 "ServerCopied": ServerCopied(now, WEB, None),
                 "ServersWanting": ServersWanting(now, frozenset({"localhost"})),

@@ -48,9 +48,9 @@ from sslmd.daemon.systemd import Notifier
 from sslmd.daemon.tell import journal
 from sslmd.daemon.tell.journal import ERROR, Bus, JournalHandler, Record, StderrHandler
 from sslmd.dns.caa import Property, forbidden
+from sslmd.net.starttls import _said
 from sslmd.processes import run_command
 from sslmd.servers.ssh import _last, _shown
-from sslmd.servers.starttls import _said
 from sslmd.store.note_kinds import HostNote
 from sslmd.wire.messages import ErrorCode, Method, RpcRequest, WireError, encode, encode_plain
 from tests.daemon.conftest import EXAMPLE

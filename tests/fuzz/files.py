@@ -15,6 +15,8 @@ from cryptography import x509
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import SetName, ZoneName
 from sslmd.dns import before, include, notes
+from sslmd.net.probe import facts_of
+from sslmd.net.probe_messages import described
 from sslmd.pki.chain import arranged
 from sslmd.pki.csr import asked_names
 from sslmd.pki.describe import describe
@@ -24,7 +26,6 @@ from sslmd.pki.keys import load_public
 from sslmd.pki.parsed import Use, parse_all
 from sslmd.pki.pem import MALFORMED, key_der, whole_blocks
 from sslmd.pki.tlsa import material_of
-from sslmd.servers.probe import described
 from sslmd.store import state
 from sslmd.store.files import read_file
 from sslmd.store.note_kinds import HOST_NOTE, ZONE_NOTE
@@ -166,7 +167,7 @@ def _served(data: bytes) -> Iterable[str]:
     with suppress(*MALFORMED):
         x509.load_der_x509_certificate(data)
         key_der(data)
-    return [described(data)]
+    return [described(facts_of(data))]
 
 
 _NAMES = ("privkey.pem", "csr.pem", "cert.pem", "chain.pem", "fullchain.pem", "bundle.pem")

@@ -24,6 +24,7 @@ from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.words.sentence import say
 from sslmd.dns import answers
 from sslmd.dns.caa import Property, forbidden, names_account
+from sslmd.net import http_look
 from sslmd.net.acme_read import ProblemError, directory_in, directory_of
 from sslmd.net.dns_messages import EXCHANGE, SEND_UPDATE, DnsAnswer, DnsQuestion
 from sslmd.net.dns_reading import (
@@ -33,11 +34,10 @@ from sslmd.net.dns_reading import (
     read_at_once,
     read_update_answer,
 )
+from sslmd.net.starttls import MOST_LINE, NoTlsError, Talk
 from sslmd.net.web import Reply
 from sslmd.processes import Output
-from sslmd.servers import http01_look
 from sslmd.servers.ssh import RemoteShell
-from sslmd.servers.starttls import MOST_LINE, NoTlsError, Talk
 from sslmd.wire.framing import FrameReader
 from sslmd.wire.messages import RpcRequest, WireError, encode, parse_message
 from sslmd.wire.params import Params
@@ -260,8 +260,8 @@ async def _fetch(data: bytes) -> list[str]:
     reader.feed_data(data)
     reader.feed_eof()
     try:
-        _, headers = await http01_look._head(reader)
-        return [http01_look._told(await http01_look._body(reader, headers))]
+        _, headers = await http_look._head(reader)
+        return [http_look._told(await http_look._body(reader, headers))]
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, http.client.HTTPException):
         return []
     except ValueError:

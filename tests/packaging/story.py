@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sslmd import __version__
+from sslmd.net.client import USER
 from tests.stand.machine import Machine, package, skip_unless_possible
 from tests.stand.server import wait_until
 from tests.systemd.test_units import EXPOSURE
@@ -60,6 +61,7 @@ dpkg-deb -Znone -b /root/next /root/next.deb
 # Where another configuration is, with a mistake in it.
 ELSEWHERE = "[Service]\nEnvironment=SSL_MGR_TOPDIR=/srv/elsewhere LANG=C\n"
 WANTED_BY = "/etc/systemd/system/multi-user.target.wants/sslmd.service"
+LIMITS = ["uid", "capabilities", "no-new-privs", "landlock", "seccomp"]
 SERVED = """\
 import socket, ssl
 context = ssl._create_unverified_context()
@@ -253,7 +255,7 @@ def exposed_little(site: Site) -> None:
     assert set(bounds.split()) == {"MemoryMax=2147483648", "TasksMax=1024", "OOMPolicy=continue"}
 
 
-def the_network_process_is_apart(site: Site, user: str = "sslmd-net") -> None:
+def the_network_process_is_apart(site: Site) -> None:
     """It has its uid and every limit, under the unit that the package has."""
 
     def status() -> dict[str, str]:
@@ -264,15 +266,16 @@ def the_network_process_is_apart(site: Site, user: str = "sslmd-net") -> None:
     wait_until(lambda: status().get("Seccomp") == "2", "the network process has its limits")
     found = status()
     assert int(found["PPid"]) == site.main_pid()
-    number = site.run("id", "-u", user).stdout.strip()
+    number = site.run("id", "-u", USER).stdout.strip()
     assert found["Uid"].split() == [number] * 4
     for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(found[name], 16) == 0
     assert found["NoNewPrivs"] == "1"
     doctor = site.run("sslmctl", "doctor", status=None).stdout
     assert "network process" not in " ".join(doctor.split()), doctor
-    text = site.run("sslmctl", "status", "--json").stdout
-    assert json.loads(text)["net"] == []
+    told = json.loads(site.run("sslmctl", "status", "--json").stdout)
+    assert told["net"] == []
+    assert told["daemon"]["network_process"]["limits"] == LIMITS
 
 
 def comes_back(site: Site) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 from cryptography import x509
@@ -20,8 +19,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from sslmd.core.errors import Transient
+from sslmd.net.dns_messages import LOOK_UP, HostAddresses
+from sslmd.net.http_look import MOST_BODY, MOST_REDIRECTS
+from sslmd.net.inside import Inside
+from sslmd.net.link import Operation
+from sslmd.net.probe_messages import NotShown
 from sslmd.servers.http01 import put
-from sslmd.servers.http01_look import MOST_BODY, MOST_REDIRECTS, NotShown, fetch_back
+from sslmd.servers.http01_look import fetch_back
 from tests.stand import nginx
 from tests.stand.nginx import Nginx
 from tests.stand.openssl import group
@@ -99,11 +103,28 @@ async def web(
         await server.wait_closed()
 
 
+class Names(Inside):
+    """Knows some names; the others are the system's."""
+
+    answers: Mapping[str, Sequence[Sequence[str]]] = {}
+    asked: list[str]
+
+    async def call(self, operation: Operation[Any, Any], asked: Any) -> Any:
+        if operation is not LOOK_UP or asked.name not in self.answers:
+            return await super().call(operation, asked)
+        self.asked.append(asked.name)
+        answers = self.answers[asked.name]
+        return HostAddresses(tuple(answers[min(self.asked.count(asked.name), len(answers)) - 1]))
+
+
+NET = Names()
+
+
 async def look(
     port: int, *, seconds: float = 10, host: str = HOST, also: int = 443
 ) -> list[NotShown]:
     return await fetch_back(
-        host, [LOOPBACK], port, TOKEN, CONTENT, seconds=seconds, ports=(80, also)
+        NET, host, [LOOPBACK], port, TOKEN, CONTENT, seconds=seconds, ports=(80, also)
     )
 
 
@@ -254,7 +275,7 @@ async def test_out_of_reach() -> None:
     assert await look(port) == [NotShown(LOOPBACK, "127.0.0.1: connection refused", True)]
     # TEST-NET-1: no route there, or no answer, as this machine's network has it.
     for address in ("192.0.2.1", "2001:db8::1"):
-        [found] = await fetch_back(HOST, [address], port, TOKEN, CONTENT, seconds=0.5)
+        [found] = await fetch_back(NET, HOST, [address], port, TOKEN, CONTENT, seconds=0.5)
         assert found.out_of_reach
         assert found.text.startswith(f"{address}: ")
 
@@ -266,18 +287,18 @@ async def test_every_address_is_asked() -> None:
         web(lambda _: ok(), address="::1", port=server.port),
     ):
         addresses = ["127.0.0.3", "127.0.0.2", LOOPBACK, "::1"]
-        found = await fetch_back(HOST, addresses, server.port, TOKEN, CONTENT)
+        found = await fetch_back(NET, HOST, addresses, server.port, TOKEN, CONTENT)
     assert [(one.address, one.out_of_reach) for one in found] == [
         ("127.0.0.3", True),
         ("127.0.0.2", False),
     ]
     assert str(found[1]) == "127.0.0.2 shows something else: 3 bytes that are no key authorization"
-    assert await fetch_back(HOST, [], 80, TOKEN, CONTENT) == []
+    assert await fetch_back(NET, HOST, [], 80, TOKEN, CONTENT) == []
 
 
 async def test_an_address_as_the_name() -> None:
     async with web(lambda _: ok(), address="::1") as server:
-        assert await fetch_back("::1", ["::1"], server.port, TOKEN, CONTENT) == []
+        assert await fetch_back(NET, "::1", ["::1"], server.port, TOKEN, CONTENT) == []
         assert f"Host: [::1]:{server.port}" in server.heads[0]
 
 
@@ -424,7 +445,7 @@ async def test_hosts_of_redirects_are_looked_up_as_they_are_told_to() -> None:
     ]:
         async with web(lambda _, name=name: redirect(f"http://{name}/")) as server:  # type: ignore[misc]
             [found] = await fetch_back(
-                HOST, [LOOPBACK], server.port, TOKEN, CONTENT, seconds=0.5, resolve=resolve
+                NET, HOST, [LOOPBACK], server.port, TOKEN, CONTENT, seconds=0.5, resolve=resolve
             )
         assert str(found) == f"127.0.0.1 (redirected to 'http://{name}/'): {text}"
         assert found.out_of_reach
@@ -436,7 +457,7 @@ async def test_looks_take_turns() -> None:
     async with web(lambda _: None) as server:  # it holds each connection
         addresses, turn = [LOOPBACK] * 8, asyncio.Semaphore(2)
         found = await fetch_back(
-            HOST, addresses, server.port, TOKEN, CONTENT, seconds=0.2, turn=turn
+            NET, HOST, addresses, server.port, TOKEN, CONTENT, seconds=0.2, turn=turn
         )
     assert [str(one) for one in found] == ["127.0.0.1: no answer within 0.2 s"] * 8
     assert (len(server.heads), server.most) == (8, 2)
@@ -449,23 +470,12 @@ SECRET = "password=hunter2"
 
 @asynccontextmanager
 async def resolving(answers: Mapping[str, Sequence[Sequence[str]]]) -> AsyncIterator[list[str]]:
-    """Have the loop's names resolve to these, each time to the next; yield what was asked."""
-    asked: list[str] = []
-    loop = asyncio.get_running_loop()
-    real = loop.getaddrinfo
-
-    async def getaddrinfo(host: str, port: int | None, **more: int) -> object:
-        if host not in answers:
-            return await real(host, port, **more)
-        asked.append(host)
-        at = answers[host][min(asked.count(host), len(answers[host])) - 1]
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port or 0)) for one in at]
-
-    loop.getaddrinfo = getaddrinfo  # type: ignore[method-assign, assignment]
+    """Have names resolve to these, each time to the next; yield what was asked."""
+    NET.answers, NET.asked = answers, []
     try:
-        yield asked
+        yield NET.asked
     finally:
-        del loop.getaddrinfo
+        NET.answers = {}
 
 
 @pytest.mark.parametrize(
@@ -480,9 +490,9 @@ async def test_redirects_do_not_lead_into_this_network(address: str) -> None:
     """Whatever a name resolves to: nothing is connected to there."""
     async with web(lambda _: redirect("http://inside.example/")) as server:
         async with resolving({"inside.example": [[address]]}):
-            [found] = await fetch_back(HOST, ["127.0.0.7"], server.port, TOKEN, CONTENT)
+            [found] = await fetch_back(NET, HOST, ["127.0.0.7"], server.port, TOKEN, CONTENT)
             assert found.out_of_reach  # nobody is there
-            [found] = await fetch_back(HOST, [LOOPBACK], server.port, TOKEN, CONTENT)
+            [found] = await fetch_back(NET, HOST, [LOOPBACK], server.port, TOKEN, CONTENT)
     if address == LOOPBACK:
         return  # the name's own, as the next test has it
     assert str(found) == (

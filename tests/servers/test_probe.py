@@ -13,18 +13,12 @@ import pytest
 
 from sslmd.config.model import Probe, ProbeWord
 from sslmd.core.errors import Transient
+from sslmd.net.inside import Inside
+from sslmd.net.probe import facts_of
+from sslmd.net.probe_messages import Reach, Served, described
+from sslmd.net.starttls import MOST_LINE
 from sslmd.pki.inspect import cert_facts
-from sslmd.servers.probe import (
-    Expected,
-    ProbedHost,
-    Reach,
-    Served,
-    described,
-    facts_of,
-    prove,
-    served_at,
-)
-from sslmd.servers.starttls import MOST_LINE
+from sslmd.servers.probe import Expected, ProbedHost, prove, served_at
 from tests.stand import nginx
 from tests.stand.nginx import Nginx
 from tests.stand.samples import EC256, RSA2048, hierarchy, key_pem, leaf_spec, make_leaf
@@ -85,13 +79,13 @@ async def look(
     handler: Handler, word: ProbeWord | None = ProbeWord.TLS, name: str = NAME, kind: str = ""
 ) -> Served:
     async with server(handler) as number:
-        return await served_at(LOOPBACK, number, word, name, kind, seconds=10)
+        return await served_at(Inside(), LOOPBACK, number, word, name, kind, seconds=10)
 
 
 async def problem(handler: Handler, word: ProbeWord | None, *, seconds: float = 10) -> str:
     """Return what is told of a server that shows nothing."""
     async with server(handler) as number:
-        seen = await served_at(LOOPBACK, number, word, NAME, seconds=seconds)
+        seen = await served_at(Inside(), LOOPBACK, number, word, NAME, seconds=seconds)
     assert seen.chain == ()
     assert seen.leaf is None
     assert seen.reached
@@ -113,7 +107,7 @@ async def test_the_whole_chain_is_seen(port: TlsPort, word: ProbeWord) -> None:
 async def test_it_takes_its_leave(port: TlsPort, word: ProbeWord) -> None:
     port.script = SCRIPTS[word]
     async with server(port) as number:
-        await served_at(LOOPBACK, number, word, NAME)
+        await served_at(Inside(), LOOPBACK, number, word, NAME)
         said = await port.said.get()
     assert said.strip() == (b"b LOGOUT" if word is ProbeWord.IMAP else b"QUIT")
 
@@ -124,7 +118,7 @@ async def test_how_tls_begins_is_found_out(port: TlsPort, word: ProbeWord) -> No
     async with server(port) as number:
         # A greeting is waited for no longer than a part of the time.
         seconds = 2 if word is ProbeWord.TLS else 60
-        seen = await served_at(LOOPBACK, number, None, NAME, seconds=seconds)
+        seen = await served_at(Inside(), LOOPBACK, number, None, NAME, seconds=seconds)
     assert seen.chain == ders(pair()[1])
 
 
@@ -182,14 +176,14 @@ async def test_a_server_that_wants_a_client_certificate(port: TlsPort, tmp_path:
 
 async def test_where_nothing_listens() -> None:
     number = free_port()
-    seen = await served_at(LOOPBACK, number, ProbeWord.TLS, NAME)
+    seen = await served_at(Inside(), LOOPBACK, number, ProbeWord.TLS, NAME)
     assert (seen.reach, seen.reached, seen.chain) == (Reach.REFUSED, False, ())
     assert str(seen) == f"127.0.0.1 port {number} cannot be connected to: connection refused"
 
 
 async def test_what_is_no_address() -> None:
     for address in ("", "300.1.1.1", "\0", "a" * 80):
-        seen = await served_at(address, 1, ProbeWord.TLS, NAME)
+        seen = await served_at(Inside(), address, 1, ProbeWord.TLS, NAME)
         assert not seen.chain
         assert seen.problem.isprintable()
 
@@ -313,7 +307,7 @@ async def test_cancelled_it_leaves_nothing_behind() -> None:
 
     gone = asyncio.Event()
     async with server(silent) as number:
-        looking = asyncio.create_task(served_at(LOOPBACK, number, ProbeWord.IMAP, NAME))
+        looking = asyncio.create_task(served_at(Inside(), LOOPBACK, number, ProbeWord.IMAP, NAME))
         await connected.wait()
         looking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -325,10 +319,10 @@ def test_certificates_are_described() -> None:
     facts = facts_of(leaf())
     assert facts is not None
     assert facts == cert_facts(pair()[1].split(b"\n-----END")[0] + b"\n-----END CERTIFICATE-----\n")
-    told = described(leaf())
+    told = described(facts)
     assert told.startswith(f"serial {facts.serial} for 'www.example.com', valid until 2027-")
     assert facts_of(b"\x30\x03") is None
-    assert described(leaf()[:-50]) == "a damaged certificate"
+    assert described(facts_of(leaf()[:-50])) == "a damaged certificate"
 
 
 # --- proof ----------------------------------------------------------------------------------
@@ -346,7 +340,7 @@ def at(number: int) -> Probe:
 
 async def test_proven_at_once(port: TlsPort) -> None:
     async with server(port) as number:
-        assert await prove(PLACE, at(number), proof(), 10) == ""
+        assert await prove(Inside(), PLACE, at(number), proof(), 10) == ""
     assert port.looks == 1
 
 
@@ -359,17 +353,17 @@ async def test_proven_in_the_end(port: TlsPort, tmp_path: Path) -> None:
         await port(reader, writer)
 
     async with server(reloading) as number:
-        assert await prove(PLACE, at(number), proof("ec", "new"), 10) == ""
+        assert await prove(Inside(), PLACE, at(number), proof("ec", "new"), 10) == ""
     assert port.looks == 2
 
 
 async def test_not_proven(port: TlsPort) -> None:
     async with server(port) as number:
         with pytest.raises(Transient) as caught:
-            await prove(PLACE, at(number), proof("ec", "new"), 0.1)
+            await prove(Inside(), PLACE, at(number), proof("ec", "new"), 0.1)
     assert str(caught.value) == (
         f"localhost does not serve the new certificate for {NAME} within 0.1 s: 127.0.0.1 port "
-        f"{number} serves {described(leaf())}; see whether its configuration reads "
+        f"{number} serves {described(facts_of(leaf()))}; see whether its configuration reads "
         "/prod/example.com/web/curr, and whether restart_cmd makes it read it"
     )
 
@@ -383,8 +377,8 @@ async def test_what_was_served_is_told_though_the_last_look_saw_nothing(port: Tl
 
     async with server(once) as number:
         with pytest.raises(Transient) as caught:
-            await prove(PLACE, at(number), proof("ec", "new"), 0.5)
-    assert f"port {number} serves {described(leaf())}" in str(caught.value)
+            await prove(Inside(), PLACE, at(number), proof("ec", "new"), 0.5)
+    assert f"port {number} serves {described(facts_of(leaf()))}" in str(caught.value)
 
 
 async def test_every_address_has_to_show_it(port: TlsPort) -> None:
@@ -392,35 +386,38 @@ async def test_every_address_has_to_show_it(port: TlsPort) -> None:
     own = replace(place, own=True)
     async with server(port) as number:
         with pytest.raises(Transient, match=r"127\.0\.0\.2 port \d+ cannot be connected to"):
-            await prove(place, at(number), proof(), 0.1)
+            await prove(Inside(), place, at(number), proof(), 0.1)
         # This machine's servers need not listen on all of its addresses.
-        assert await prove(own, at(number), proof(), 10) == ""
+        assert await prove(Inside(), own, at(number), proof(), 10) == ""
         # But on one of them.
         with pytest.raises(Transient, match="refused"):
-            await prove(own, at(free_port()), proof(), 0.1)
+            await prove(Inside(), own, at(free_port()), proof(), 0.1)
     async with server(port) as number, server(port, address="127.0.0.2", port=number):
-        assert await prove(place, at(number), proof(), 10) == ""
+        assert await prove(Inside(), place, at(number), proof(), 10) == ""
 
 
 async def test_an_address_without_a_route_is_left_out_if_another_serves(port: TlsPort) -> None:
     nowhere = "224.0.0.1"  # a multicast address: there never is a way for TCP
-    seen = await served_at(nowhere, 1, ProbeWord.TLS, NAME)
+    seen = await served_at(Inside(), nowhere, 1, ProbeWord.TLS, NAME)
     assert seen.reach is Reach.NO_ROUTE
     async with server(port) as number:
-        assert await prove(ProbedHost("mx", (nowhere, LOOPBACK)), at(number), proof(), 10) == ""
+        assert (
+            await prove(Inside(), ProbedHost("mx", (nowhere, LOOPBACK)), at(number), proof(), 10)
+            == ""
+        )
     with pytest.raises(Transient, match="unreachable"):
-        await prove(ProbedHost("mx", (nowhere,)), at(1), proof(), 0.1)
+        await prove(Inside(), ProbedHost("mx", (nowhere,)), at(1), proof(), 0.1)
 
 
 async def test_a_silent_one_is_no_proof() -> None:
     async with server(says(keep=True)) as number:
         with pytest.raises(Transient, match="does not come to a handshake within 0"):
-            await prove(PLACE, at(number), proof(), 0.1)
+            await prove(Inside(), PLACE, at(number), proof(), 0.1)
 
 
 async def test_without_an_address() -> None:
     with pytest.raises(Transient, match="mx has no address"):
-        await prove(ProbedHost("mx", ()), at(1), proof(), 0.1)
+        await prove(Inside(), ProbedHost("mx", ()), at(1), proof(), 0.1)
 
 
 async def test_the_port_of_another_certificate_of_ours(port: TlsPort) -> None:
@@ -428,20 +425,20 @@ async def test_the_port_of_another_certificate_of_ours(port: TlsPort) -> None:
         return "example.com/mail" if seen.leaf == leaf() else ""
 
     async with server(port) as number:
-        note = await prove(PLACE, at(number), proof("ec", "new"), 0.1, other=other)
+        note = await prove(Inside(), PLACE, at(number), proof("ec", "new"), 0.1, other=other)
         assert note == f"port {number} of localhost serves example.com/mail: not counted"
         # One address that is nobody's is enough to count.
         place = ProbedHost("localhost", (LOOPBACK, "127.0.0.2"))
         with pytest.raises(Transient):
-            await prove(place, at(number), proof("ec", "new"), 0.1, other=other)
+            await prove(Inside(), place, at(number), proof("ec", "new"), 0.1, other=other)
 
 
 async def test_those_that_never_had_their_turn(port: TlsPort) -> None:
     turn = asyncio.Semaphore(1)
     async with server(says(keep=True)) as silent, server(port) as number:
         results = await asyncio.gather(
-            prove(PLACE, at(silent), proof(), 0.1, turn=turn),
-            prove(PLACE, at(number), proof(), 0.05, turn=turn),
+            prove(Inside(), PLACE, at(silent), proof(), 0.1, turn=turn),
+            prove(Inside(), PLACE, at(number), proof(), 0.05, turn=turn),
             return_exceptions=True,
         )
     assert "does not come to a handshake" in str(results[0])
@@ -457,5 +454,5 @@ async def test_nginx_with_two_certificates(tmp_path: Path) -> None:
         pairs.append(tmp_path / kind)
     with Nginx(tmp_path / "nginx", {"example.com": []}, tls=pairs) as web:
         for kind in ("ec", "rsa"):
-            seen = await served_at(LOOPBACK, web.tls_port, ProbeWord.TLS, NAME, kind)
+            seen = await served_at(Inside(), LOOPBACK, web.tls_port, ProbeWord.TLS, NAME, kind)
             assert seen.chain == ders(pair(kind)[1])

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from sslmd.config.model import ProbeWord
-from sslmd.servers.handshake import MOST_BYTES, MOST_DH_BITS
-from sslmd.servers.probe import Served, served_at
+from sslmd.net.handshake import MOST_BYTES, MOST_DH_BITS
+from sslmd.net.inside import Inside
+from sslmd.net.probe_messages import Served
+from sslmd.servers.probe import served_at
 from tests.stand.openssl import group, s_server
 from tests.stand.stalls import LONGEST, watched
 from tests.stand.tls import LOOPBACK, Reader, Writer, server
@@ -21,7 +23,7 @@ NAME = "www.example.com"
 
 
 async def look(port: int, key_kind: str = "rsa 2048", seconds: float = 30) -> Served:
-    return await served_at(LOOPBACK, port, ProbeWord.TLS, NAME, key_kind, seconds=seconds)
+    return await served_at(Inside(), LOOPBACK, port, ProbeWord.TLS, NAME, key_kind, seconds=seconds)
 
 
 DHE = ("-tls1_2", "-cipher", "kDHE:@SECLEVEL=0")
@@ -181,7 +183,7 @@ async def test_a_greeting_without_end(word: ProbeWord | None, line: bytes) -> No
             await writer.drain()
 
     async with server(handler) as port, watched() as stalls:
-        seen = await served_at(LOOPBACK, port, word, NAME, seconds=5)
+        seen = await served_at(Inside(), LOOPBACK, port, word, NAME, seconds=5)
     assert seen.chain == ()
     assert seen.problem
     assert stalls.longest < LONGEST
@@ -190,5 +192,5 @@ async def test_a_greeting_without_end(word: ProbeWord | None, line: bytes) -> No
 async def test_an_old_server_that_insists_on_a_client_certificate(tmp_path: Path) -> None:
     """TLS 1.2 has no alert of its own for that: it is told from one that has no suite for us."""
     async with s_server(tmp_path, "-tls1_2", "-Verify", "1") as port:
-        seen = await served_at(LOOPBACK, port, ProbeWord.TLS, NAME, seconds=10)
+        seen = await served_at(Inside(), LOOPBACK, port, ProbeWord.TLS, NAME, seconds=10)
     assert seen.problem == "wants a certificate of the client"

@@ -162,7 +162,7 @@ class Tools:
         telling: tools.Telling,
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
-        self.resolver, self.locality = Resolver(ASKER), Locality(threads.look_up)
+        self.resolver, self.locality = Resolver(ASKER), Locality(Inside())
         self.means = tools.means_of(site, threads, telling, self.resolver, net=Inside())
         self.ordering = tools.ordering_of(site, threads, standings, telling, self.means)
         self.publishing = tools.Publishing(site, threads, standings, telling, self.means)

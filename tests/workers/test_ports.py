@@ -7,8 +7,10 @@ from pathlib import Path
 from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.net.inside import Inside
+from sslmd.net.probe import facts_of
+from sslmd.net.probe_messages import described
 from sslmd.pki.tlsa import material
-from sslmd.servers.probe import described
 from sslmd.workers.ports import PortSeen, look_at_ports
 from tests.stand.server import free_port
 from tests.stand.tls import LOOPBACK, TlsPort, context, server
@@ -44,6 +46,7 @@ async def seen_at(site: Site, handler: TlsPort, *sets: SetName) -> PortSeen:
     known = {name: material_of(site, name) for name in sets}
     async with server(handler) as port:
         (seen,) = await look_at_ports(
+            Inside(),
             WEB,
             site.tools.site,
             site.tools.standings,
@@ -80,7 +83,7 @@ async def test_the_same_key_with_another_certificate(tmp_path: Path) -> None:
     assert known.leaf is not None
     assert (seen.match, seen.other) == (
         old,
-        f"another certificate for its key: {described(known.leaf)}",
+        f"another certificate for its key: {described(facts_of(known.leaf))}",
     )
 
 
@@ -91,13 +94,13 @@ async def test_somebody_elses(tmp_path: Path) -> None:
     handler = port_of(site, tmp_path, theirs, MAIL)
     seen = await seen_at(site, handler, ours)
     assert seen.served.leaf is not None
-    assert (seen.match, seen.other) == (None, f"{MAIL}: {described(seen.served.leaf)}")
+    assert (seen.match, seen.other) == (None, f"{MAIL}: {described(facts_of(seen.served.leaf))}")
     # What is in use no more is only described.
     await site.renew(MAIL)
     handler.names.clear()
     seen = await seen_at(site, handler, ours)
     assert seen.served.leaf is not None
-    assert (seen.match, seen.other) == (None, described(seen.served.leaf))
+    assert (seen.match, seen.other) == (None, described(facts_of(seen.served.leaf)))
 
 
 async def test_every_address_of_every_endpoint_is_told(tmp_path: Path) -> None:
@@ -114,7 +117,14 @@ async def test_every_address_of_every_endpoint_is_told(tmp_path: Path) -> None:
     async with server(port_of(site, tmp_path, name)) as port:
         ends = [(HOST, port), (unknown, port), (empty, port), (HOST, free_port())]
         seen = await look_at_ports(
-            WEB, site.tools.site, site.tools.standings, sets, ends, addresses, seconds=SECONDS
+            Inside(),
+            WEB,
+            site.tools.site,
+            site.tools.standings,
+            sets,
+            ends,
+            addresses,
+            seconds=SECONDS,
         )
     assert [(one.host, one.served.address, one.match) for one in seen] == [
         (HOST, LOOPBACK, name),

@@ -93,6 +93,10 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA does not know our account any more: set aside as {aside}; another is made"
     ),
     Failed.ACCOUNT_LOST_AGAIN: "the CA does not know the account that it has just made: {why}",
+    Failed.MANY_ACCOUNTS_HELD: (
+        "no account is made at {url} now, because the CA wants to be left alone with that; it "
+        "said: {why}"
+    ),
     Failed.NO_ACCOUNT: "there is no account at {url} yet: the first order makes it",
     Failed.KEY_NOT_CHANGED: (
         "the CA at {url} has not taken the new key; the account goes on with the one that it had"

@@ -152,6 +152,14 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.KEY: "the service file asks for a key {asked}, it has {has}",
     Why.CA: "the service file asks for the CA {asked}, it is from {has}",
     Why.DUE: "{left:days} left, it renews at {lead:days}[; a CA in its chain ends on {end:minute}]",
+    Why.CA_WINDOW: (
+        "{left:days} left, and its CA suggests to renew it at {at:minute}"
+        "[ ({begin:minute} to {end:minute})]"
+    ),
+    Why.CA_WANTS: (
+        "the CA {ca} wants set {set} replaced now, since {since:minute}[: {url}]"
+        "[; what was issued for that reason is left until {again}]"
+    ),
     Why.FORCED: "an admin asked for it",
     Why.ANOTHER: "an admin asked for another one",
     # --- its key
@@ -196,6 +204,10 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.WINDOW: _window,
     Why.WINDOW_AT: _window_at,
     Why.ROLLED_ANYWAY: "rolled {why}",
+    Why.CA_PASSES_WINDOWS: (
+        "without waiting for windows ({windows}): its CA wants the certificate in use replaced now"
+        "[: {url}]"
+    ),
     Why.WINDOWS_NEVER_MEET: _never_meet,
     Why.WINDOW_TOO_LATE: _too_late,
     # --- DANE: the gate
@@ -233,10 +245,13 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.CA_RENEWED_NOW: "waits for its CA {ca}, which is being renewed[, until {until}]",
     Why.CA_RENEWED_FIRST: "waits for its CA {ca}, which is renewed first, at {at}, until {until}",
     Why.CA_LIMIT: (
-        "waits until {until}: {ca} could not validate {name} {times} times within an hour, and "
-        "would refuse it after one more"
+        "waits until {until}: {ca} could not validate {name} {times} times within {every:span}, "
+        "and would refuse it after one more"
     ),
     Why.CA_PACED: _paced,
+    Why.CA_HOLD: (
+        "the CA {ca} wants to be left alone until {until}[; it has told so already: {why}]"
+    ),
     Why.CA_RENEWAL: (
         "its key and its name stay; {lead} d before its end, because what it signs lives for up to "
         "{life} d[; after its CA {after}]"
@@ -262,6 +277,7 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.DEPLOYED: "it is deployed",
     Why.SERVER: _server,
     # --- jobs of hosts, zones, groups and trials
+    Why.ASKS_CA: "when the CA {ca} wants certificates renewed",
     Why.HOST_WITHOUT: "it does not have {certs}",
     Why.HOST_SURPLUS: "it has certificates that no longer belong there",
     Why.RESTARTS_FOR: "for {certs}",

@@ -41,6 +41,16 @@ HAPPENED: Mapping[Happened, str | Callable[[Mapping[str, Any]], str]] = {
     Happened.NEW_ROOT: "this makes another root, which every client has to learn",
     Happened.NEW_CHAIN: "what it signs from now on has another certificate in its chain",
     Happened.CERT_ISSUED: "certificate issued by {ca}, serial {serial}, valid until {until}",
+    Happened.CA_WANTS: (
+        "the CA wants set {set} replaced now: its window for that was {begin} to {end}[; {url}]"
+    ),
+    Happened.CA_WITHDRAWS: (
+        "the CA no longer wants set {set} replaced now; its window is {begin} to {end}[; {url}]"
+    ),
+    Happened.CA_SUGGESTS: "the CA suggests to renew set {set} from {begin} to {end}[; {url}]",
+    Happened.CA_SILENT: (
+        "the CA has not answered since {since} when to renew set {set}: it is renewed by days"
+    ),
     Happened.TLSA_SEEN: (
         "its TLSA records are on every name server[, the wait lasts until {until}]"
     ),

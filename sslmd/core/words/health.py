@@ -43,6 +43,7 @@ TROUBLES: Mapping[TroubleKind, str] = {
     ),
     TroubleKind.NO_CERT: "there is no certificate yet",
     TroubleKind.EXPIRY: "[expires in {left}][expired {ago} ago] ({at})",
+    TroubleKind.REPLACE_NOW: "{text}",
     TroubleKind.LATE_RENEWAL: "its renewal is overdue since {at}",
     TroubleKind.LATE_ROLL: "its roll is overdue since {at}",
     TroubleKind.FAILED: (

@@ -74,3 +74,10 @@ def net(planner: Planner) -> list[dict[str, Any]]:
     """Return what is wrong with the network process, and what of it could be safer."""
     found = (planner.net.trouble, planner.net.weakness) if isinstance(planner.net, Net) else ()
     return [{"text": say(one), **on_wire(one, "text")} for one in found if one is not None]
+
+
+def network_process(planner: Planner) -> dict[str, Any] | None:
+    """Return the process as it is, None where there is none; `limits` are `net.messages.Limit`."""
+    if not isinstance(planner.net, Net) or not planner.net.pid:
+        return None
+    return {"pid": planner.net.pid, "limits": list(map(str, planner.net.limits))}

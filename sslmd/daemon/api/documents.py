@@ -18,6 +18,7 @@ from sslmd.core.dane.tlsa import Share
 from sslmd.core.errors import SslmError
 from sslmd.core.host.commands import DNS, Argv, following_roll
 from sslmd.core.jobs import (
+    AskCa,
     Copy,
     Look,
     Publish,
@@ -38,7 +39,8 @@ from sslmd.core.spec import AcmeCa, SetFacts
 from sslmd.core.state import Server, ServerPhase, SetNote
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api.beside import time
-from sslmd.daemon.api.status_document import set_row, status_entry
+from sslmd.daemon.api.set_row import set_row
+from sslmd.daemon.api.status_document import status_entry
 from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
@@ -179,6 +181,7 @@ def _one_set(
         "names": sorted(facts.asked_names),
         "key": facts.key,
         "unmet": [],
+        "renewal_info": None,
     }
     return {**details, "role": role, "problem": facts.problem}
 
@@ -256,6 +259,8 @@ async def plan(
                 row = {"cert": "", "job": f"publish challenges of {job.zone}"}
             elif isinstance(job, ReadHeld):
                 row = {"cert": "", "job": "read what is held"}
+            elif isinstance(job, AskCa):
+                row = {"cert": "", "job": f"ask the CA {job.ca}"}
             elif isinstance(job, WriteDh):
                 row = {"cert": "", "job": "write Diffie-Hellman groups"}
             elif job.cert in chosen:

@@ -29,13 +29,12 @@ from sslmd.core.jobs import (
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
 from sslmd.core.reason import Held, Reason, Why, on_wire, said
-from sslmd.core.roll_wait import issued_at
-from sslmd.core.spec import SetFacts
-from sslmd.core.state import Server, ServerPhase, SetNote, Unseen
+from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.core.trouble import NETWORK, CertStatus, ServerStatus, failed, troubles
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import replacing
-from sslmd.daemon.api.beside import dh, dns, hosts, net, time, zones
+from sslmd.daemon.api.beside import dh, dns, hosts, net, network_process, time, zones
+from sslmd.daemon.api.set_row import replace_now, set_row
 from sslmd.daemon.api.users import gently
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
@@ -66,6 +65,7 @@ def status_of(entry: Entry) -> CertStatus:
         renew_at=decision.renew_at,
         roll_at=decision.roll_at,
         unused=entry.unused,
+        replace_now=replace_now(state, entry.wanted),
         servers=[
             ServerStatus(
                 server.kind,
@@ -99,6 +99,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "next": set_row(state.next, state.next_note),
         "renew_at": time(status.renew_at),
         "roll_at": time(status.roll_at),
+        "replace_now": status.replace_now or None,
         "attempts": status.attempts,
         "last_error": status.error or None,
         **on_wire(why, "error"),
@@ -218,22 +219,6 @@ def _failed_server(servers: tuple[Server, ...]) -> Server | None:
     return min(failed, key=lambda server: str(server.next_try), default=None)
 
 
-def set_row(facts: SetFacts | None, note: SetNote | None) -> dict[str, Any] | None:
-    """Return one set, None without a certificate."""
-    if facts is None or facts.cert is None:
-        return None
-    return {
-        "set": str(facts.name),
-        "serial": facts.cert.serial,
-        "not_before": time(facts.cert.not_before),
-        "not_after": time(facts.cert.not_after),
-        "issued_at": time(issued_at(facts, note)),
-        "names": list(facts.cert.names),
-        "key": facts.cert.key,
-        "unmet": list(note.unmet) if note is not None else [],
-    }
-
-
 class StatusDocument:
     """Makes the answers; one per daemon."""
 
@@ -294,6 +279,7 @@ class StatusDocument:
             "summary": text,
             "conf_dir": str(planner.site.config.conf_dir),
             "refused": refused.as_json() if refused else None,
+            "network_process": network_process(planner),
         }
         return {
             "version": FORMAT,

@@ -12,6 +12,7 @@ from datetime import datetime
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.events import (
     Advertised,
+    Advised,
     AskDropped,
     Asked,
     AttemptFailed,
@@ -261,6 +262,8 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             return Story(kind, told(event.trouble), priority, job=str(event.track))
         case Counted():
             return Story("order-trouble", Reason(Happened.COUNTED, names=event.failed), WARNING)
+        case Advised():
+            return _advised(event, before)
         case WasIssued() | WasOrdered():
             return None  # told with what is done with it
         case TrialAsked():
@@ -273,6 +276,33 @@ def of_event(event: Event, before: CertState, after: CertState) -> Story | None:
             if event.reason.code is Ended.CANCELLED:
                 line = Reason(Happened.TRIAL_CANCELLED, kind=event.ask.kind, why=event.reason)
             return Story("trial-ended", line, NOTICE, job="Trial")
+
+
+def _advised(event: Advised, state: CertState) -> Story | None:
+    """Tell only of what changed: what the CA suggests, that it is urgent, or silent."""
+    notes = ((state.curr, state.curr_note), (state.next, state.next_note))
+    known = [note.ari for facts, note in notes if facts and note and facts.name == event.set]
+    before, now = known[0] if known else None, event.advice
+    was = before is not None and before.urgent_since is not None
+    url = Said(now.explanation) if now.explanation else None
+
+    def line_of(code: Happened) -> Reason:
+        return Reason(code, set=event.set, begin=now.begin, end=now.end, url=url)
+
+    if now.urgent_since is not None and not was:
+        line = line_of(Happened.CA_WANTS)
+        return Story("ca-wants", line, ERROR, event.set)
+    if was and now.urgent_since is None:
+        return Story("ca-wants", line_of(Happened.CA_WITHDRAWS), NOTICE, event.set)
+    if now.is_silent and not (before is not None and before.is_silent):
+        line = Reason(Happened.CA_SILENT, set=event.set, since=now.silent_since)
+        return Story("ca-suggests", line, INFO, event.set, kept=False)
+    if was or now.begin is None:
+        return None
+    if before is not None and (before.begin, before.end) == (now.begin, now.end):
+        return None
+    line = line_of(Happened.CA_SUGGESTS)
+    return Story("ca-suggests", line, DEBUG, event.set, kept=False)
 
 
 def _looked(before: Sighting | None, now: Sighting | None, next_: SetName | None) -> Story | None:

@@ -90,6 +90,22 @@ EVENTS: Mapping[str, EventKind] = {
         NOTICE,
         "a new set has its certificate",
     ),
+    "ca-wants": EventKind(
+        ERROR,
+        (
+            "a CA wants a set replaced now, which it will revoke: it is renewed and rolled at "
+            "once; or it no longer wants that (then priority 5)"
+        ),
+        at_times=NOTICE,
+    ),
+    "ca-suggests": EventKind(
+        INFO,
+        (
+            "a CA has not said for two days when to renew a set, which is renewed by days; or it "
+            "says so for the first time, or another time (then priority 7)"
+        ),
+        at_times=DEBUG,
+    ),
     "advertised": EventKind(
         INFO,
         (

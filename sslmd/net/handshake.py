@@ -13,14 +13,17 @@ import asyncio
 import ipaddress
 import os
 import ssl
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sslmd.config.model import ProbeWord
 from sslmd.core.names import shown
-from sslmd.servers.starttls import farewell
+from sslmd.net.starttls import farewell
+
+T = TypeVar("T")
 
 # Bytes that a server may send until the handshake is done. OpenSSL itself takes chains of 100 KB.
 MOST_BYTES = 256 << 10
@@ -43,6 +46,11 @@ _THREADS = ThreadPoolExecutor(4, thread_name_prefix="handshakes")
 _NOTHING_IN_COMMON = frozenset(
     {"SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_INSUFFICIENT_SECURITY"}
 )
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Calculate what somebody else chose."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
 
 
 class HandshakeError(Exception):
@@ -73,12 +81,11 @@ async def handshake(
         tls = _context(ciphers).wrap_bio(incoming, outgoing, server_hostname=_sni(name))
     except (ValueError, TypeError):
         raise HandshakeError(f"cannot be asked for {shown(name)}, which is no name") from None
-    loop = asyncio.get_running_loop()
     group = _Group() if ciphers == OLD else None
     received = 0
     while True:
         try:
-            await loop.run_in_executor(_THREADS, tls.do_handshake)
+            await in_thread(tls.do_handshake)
             break
         except ssl.SSLWantReadError:
             writer.write(outgoing.read())

@@ -1,0 +1,205 @@
+"""When CAs are asked whether they want certificates renewed (RFC 9773): a few at a time.
+
+Every certificate of an ACME CA is asked about from its issuance on, in use or on deck, until it
+expires or is replaced. What the CA says is noted beside its set; `core.ari` has the rules, and the
+plan of each certificate goes by them. A CA has one timer and one job, whatever number it is asked
+about, and one that is silent keeps no other waiting (I6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from sslmd.core.ari import LATEST, LONG, Answer, Fault, Life, looked
+from sslmd.core.events import Advised
+from sslmd.core.jobs import AskCa, CertJob, Job
+from sslmd.core.names import CertId
+from sslmd.core.reason import Reason, Why
+from sslmd.core.renewal import NEVER, urgent_since
+from sslmd.core.spec import AcmeCa, SetFacts
+from sslmd.core.state import SetNote
+from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.registry import Entry, Registry
+from sslmd.daemon.tell.changes import BESIDE
+from sslmd.net.acme_messages import CaAddress
+from sslmd.net.link import Asker
+from sslmd.workers import ari
+from sslmd.workers.tools import Site, Threads
+
+# Certificates that a CA is asked about at one time, and until the next: ten thousand, all of which
+# are new here, take a quarter of an hour.
+AT_ONCE, EVERY = 20, timedelta(seconds=2)
+
+
+class RenewalInfo:
+    """The reconciler of looks: one job per CA, by the name of its table."""
+
+    name = "ari"
+    jobs = (AskCa,)
+
+    def __init__(
+        self, net: Asker, site: Site, threads: Threads, registry: Registry, loop: Loop
+    ) -> None:
+        self._net = net
+        self._site = site
+        self._threads = threads
+        self._registry = registry
+        self._loop = loop
+        # When each certificate is asked about next, and where; and by CA who is next.
+        self._next: dict[CertId, tuple[str, datetime]] = {}
+        self._queues: dict[str, list[tuple[datetime, CertId]]] = {}
+        self._resting: dict[str, datetime] = {}
+        # CAs that do not offer it are left alone until then.
+        self._without: dict[str, datetime] = {}
+        registry.listen(self._heard)
+
+    # --- when ---
+
+    def _heard(self, cert: CertId, event: object, *_: object) -> None:
+        if not isinstance(event, BESIDE):
+            self._note(cert)
+
+    def _note(self, cert: CertId) -> None:
+        entry = self._registry.entries.get(cert)
+        due = self._due(entry) if entry is not None else None
+        if due == self._next.get(cert):
+            return
+        if due is None:
+            self._next.pop(cert, None)
+            return
+        self._plan(cert, *due)
+
+    def touch_all(self) -> None:
+        """Look at all of them again: the clock was set, or another configuration is in force."""
+        self._resting.clear()
+        self._without.clear()
+        for cert in self._registry:
+            self._note(cert)
+        for ca in self._queues:
+            self._loop.touch(self.name, ca)
+
+    def _plan(self, cert: CertId, ca: str, when: datetime) -> None:
+        self._next[cert] = (ca, when)
+        queue = self._queues.setdefault(ca, [])
+        if not queue or when < queue[0][0]:
+            self._loop.touch(self.name, ca)
+        heapq.heappush(queue, (when, cert))
+
+    def _due(self, entry: Entry) -> tuple[str, datetime] | None:
+        """Return at which CA it is asked about a certificate, and when."""
+        signer, timing = entry.wanted.spec.signer, entry.wanted.timing
+        if not isinstance(signer, AcmeCa) or not timing.by_ca or entry.hold:
+            return None
+        if not entry.wanted.managed:
+            return None
+        times = [when for _, _, when in self._looks(entry)]
+        return (signer.name, min(times)) if times else None
+
+    def _looks(self, entry: Entry) -> Iterable[tuple[SetFacts, SetNote, datetime]]:
+        """Yield the sets of a certificate that are asked about, and when."""
+        state, now = entry.state, self._site.now()
+        for facts, note in ((state.curr, state.curr_note), (state.next, state.next_note)):
+            if facts is None or note is None or facts.cert is None:
+                continue
+            if note.ca not in ("", str(entry.wanted.spec.signer)):
+                continue
+            when = NEVER if note.ari is None else note.ari.next_look
+            # A clock that was far ahead must not keep us from looking for years.
+            when = NEVER if when > now + 2 * LATEST else when
+            if max(when, now) < facts.cert.not_after:
+                yield facts, note, when
+
+    # --- the loop ---
+
+    def step(self, ident: str) -> Due:
+        """Ask a CA if it is time."""
+        ca, now = ident, self._site.now()
+        queue = self._queue(ca)
+        if not queue:
+            return Due()
+        waits = (self._resting.get(ca, NEVER), self._without.get(ca, NEVER))
+        when = max(queue[0][0], *waits)
+        if when > now:
+            return Due(wakes=(("look", when),))
+        return Due((AskCa(ca, Reason(Why.ASKS_CA, ca=ca)),))
+
+    def _queue(self, ca: str) -> list[tuple[datetime, CertId]]:
+        """Return who is next at a CA, without those that have changed meanwhile."""
+        queue = self._queues.get(ca, [])
+        while queue and self._next.get(queue[0][1]) != (ca, queue[0][0]):
+            heapq.heappop(queue)
+        return queue
+
+    def after(self, job: Job) -> Iterable[str]:
+        """Return the CA that was asked."""
+        return (job.ca,) if isinstance(job, AskCa) else ()
+
+    async def do(self, job: AskCa) -> None:
+        """Ask a CA about those whose turn it is."""
+        now = self._site.now()
+        self._resting[job.ca] = now + EVERY
+        config = self._site.config.cas.get(job.ca)
+        queue, due = self._queue(job.ca), list[CertId]()
+        while queue and queue[0][0] <= now and len(due) < AT_ONCE:
+            cert = heapq.heappop(queue)[1]
+            del self._next[cert]
+            due.append(cert)
+            self._queue(job.ca)
+        if config is None:
+            return
+        try:
+            roots = ""
+            if config.server_root is not None:
+                roots = await self._threads.aside(config.server_root.read_text)
+            server = CaAddress(config.server, roots)
+            offered = await asyncio.gather(*(self._look(cert, server) for cert in due))
+        except (OSError, ValueError):  # a file of roots that orders complain of
+            offered = [False]
+        if not all(offered):
+            self._without[job.ca] = self._site.now() + LONG
+        for cert in due:
+            self._note(cert)
+
+    async def _look(self, cert: CertId, server: CaAddress) -> bool:
+        """Ask about the sets of one certificate; False if its CA offers no answers."""
+        entry = self._registry.entries.get(cert)
+        if entry is None or entry.hold:
+            return True
+        for facts, note, when in list(self._looks(entry)):
+            now = self._site.now()
+            if when > now:
+                continue
+            tree = self._site.tree
+            ident = await self._threads.aside(ari.id_of_set, tree, cert, facts.name)
+            got: Answer | Fault | None = Fault.LASTING
+            if ident:
+                got = await ari.ask(self._net, server, ident, note.issued_at, now)
+            if got is None:
+                return False
+            assert facts.cert is not None
+            life = Life(facts.cert.not_before, facts.cert.not_after, note.draw)
+            now = self._site.now()
+            advice = looked(note.ari, got, life, now, self._site.rng.random())
+            if cert in self._registry:
+                self._registry.put(cert, Advised(now, facts.name, advice))
+        return True
+
+    # --- who is in a hurry ---
+
+    def urgency(self, job: Job) -> datetime | None:
+        """Return since when a CA wants what a job is about replaced, None if it does not."""
+        entry = self._registry.entries.get(job.cert) if isinstance(job, CertJob) else None
+        if entry is None:
+            return None
+        state, wanted = entry.state, entry.wanted
+        found = [
+            urgent_since(state.curr, state.curr_note, wanted),
+            urgent_since(state.next, state.next_note, wanted),
+        ]
+        if state.curr is not None and state.settled != state.curr.name and wanted.timing.by_ca:
+            before = state.prev_note.ari if state.prev_note is not None else None
+            found.append(before.urgent_since if before is not None else None)
+        return min((one for one in found if one is not None), default=None)
