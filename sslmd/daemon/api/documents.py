@@ -201,6 +201,8 @@ def _config(service: ServiceConfig) -> dict[str, str]:
         by_life = {
             "renew_info": "the lead follows from the life; renew_expire_days is that for 90 days"
         }
+    if isinstance(spec.signer, AcmeCa):
+        by_life["renew_by"] = "ca" if timing.by_ca else "days"
     windows = {"roll_window": service.roll_window, "restart_window": service.restart_window}
     return {
         **dane,
