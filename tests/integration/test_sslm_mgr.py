@@ -13,7 +13,7 @@ from pathlib import Path
 import tomli
 
 from tests.stand.dane_site import ARG, CERT, HOST, clean, dane_world
-from tests.stand.server import ROOT
+from tests.stand.server import ROOT, wait_until
 from tests.stand.site import PATIENCE, Site, first_tables, reasons_of
 
 WEB = "example.com/web-ec"
@@ -68,7 +68,7 @@ def test_minutes_on_the_command_line_count_as_written(site: Site) -> None:
     assert re.fullmatch(rf"{WEB}: done: .+\n", done.stdout)
     site.wait_line("an admin asks to roll it 0 min after it was issued")
     assert site.status(WEB)[WEB]["curr"]["serial"] != old
-    assert ask_of(site, WEB) is None
+    wait_until(lambda: ask_of(site, WEB) is None, "the note that it is done")
     again = sslm_mgr(site, "-roll", "-roll-mins", "0", "example.com:web-ec")
     assert again.stderr == f"{WEB}: nothing on deck\n"
     assert f"{WEB} has nothing on deck" in sslm_mgr(site, "-roll", "-roll-mins", "0").stdout
