@@ -1,8 +1,8 @@
 """What public CAs count, so that their limits are never reached.
 
 Let's Encrypt takes five failed validations of a name per account and hour, then it refuses
-the name (https://letsencrypt.org/docs/rate-limits/). Each certificate has an account of its
-own, so that its own failures are all that count. It issues five certificates a week for exactly
+the name (https://letsencrypt.org/docs/rate-limits/). So failures count over all certificates that
+share an account. It issues five certificates a week for exactly
 the same names, over all accounts. Everything else that a CA limits it tells itself, with the time
 when to come again, which `Trouble.binding` keeps to.
 

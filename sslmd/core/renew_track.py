@@ -310,7 +310,8 @@ def _ca_wait(view: View, now: datetime, why: Reason) -> Decision | None:
     signer = view.wanted.spec.signer
     if isinstance(signer, AcmeCa):
         # Keep clear of the failures that a CA counts: not even an admin goes past this.
-        worst = failed_too_often(view.state.failed, view.wanted.names, now)
+        failed = (*view.state.failed, *view.failed)
+        worst = failed_too_often(failed, view.wanted.names, now)
         if worst is None:
             return None
         name, again = worst

@@ -19,7 +19,7 @@ from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.renewal import Wanted, when_due
 from sslmd.core.spec import OwnCa, asks_for
-from sslmd.core.state import CertState
+from sslmd.core.state import CertState, FailedValidation
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class View:
     records go.
 
     `hold`: why nothing may be done with it ("" if all is well), such as a state file of a
-    later version.
+    later version. `failed`: validations that failed for other certificates of its account.
     """
 
     wanted: Wanted
@@ -62,6 +62,7 @@ class View:
     dane: Dane = UNKNOWN
     behind: str = ""
     proves: bool = True
+    failed: tuple[FailedValidation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,11 +46,11 @@ def add(commands: Commands) -> None:
         run,
         "check for a monitoring system (exit status 0, 1 or 2)",
         "Without -w and -c it warns when a sixth of a certificate's life is left, and a tenth is "
-        "critical. Failures and overdue renewals are warnings, and so are certificates that no "
-        "server uses, servers that nobody has seen using theirs for a day, TLSA records that "
-        "cannot be published, foreign keys in production, Diffie-Hellman groups that cannot be "
-        "made, and a network process that does not run or can read keys. What "
-        "could not be looked at is named, whatever the status.",
+        "critical; so is a certificate that its CA wants replaced now. Failures and overdue "
+        "renewals are warnings, and so are certificates that no server uses, servers that nobody "
+        "has seen using theirs for a day, TLSA records that cannot be published, foreign keys in "
+        "production, and Diffie-Hellman groups that cannot be made. What could not be looked at is "
+        "named, whatever the status.",
         CERTS,
         arg("-w", "--warning", type=_DAYS, metavar="DAYS", help="warn when fewer days are left"),
         arg(

@@ -37,7 +37,7 @@ from sslmd.core.plan import decide
 from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.state import Track
 from sslmd.core.told import Answered
-from sslmd.core.view import Decision
+from sslmd.core.view import Decision, View
 from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.loop import Due, Loop
@@ -130,7 +130,7 @@ class Certs:
         try:
             for _ in range(MAX_EVENTS):
                 now = self._decided_at[cert] = self._site.now()
-                decision = decide(self._registry.view(cert), now)
+                decision = decide(self._view(cert), now)
                 decision = self.pacing.decide(cert, decision, now)
                 if decision.advertised is not None:
                     self._registry.put(cert, decision.advertised)
@@ -278,6 +278,12 @@ class Certs:
         if isinstance(err, RateLimited) and self.pacing.held(job.cert, err):
             self._ordering.threads.in_background(self._ordering.accounts.note_holds())
         self._registry.put(job.cert, AttemptFailed(what, trouble, failed))
+
+    def _view(self, cert: CertId) -> View:
+        """Return what is known of a certificate, and what failed for others of its account."""
+        failed = self.pacing.failed(cert)
+        view = self._registry.view(cert)
+        return replace(view, failed=failed) if failed else view
 
     def rest(self, cert: CertId) -> Reason:
         """What an admin stopped rests for an hour, or until they ask for it; return what to say."""

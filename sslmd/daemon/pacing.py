@@ -20,7 +20,7 @@ from sslmd.core.limits import Issuances, names_mark
 from sslmd.core.names import CertId
 from sslmd.core.reason import Why
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import CertState, Issuance, OrderMade
+from sslmd.core.state import CertState, FailedValidation, Issuance, OrderMade
 from sslmd.core.turns import DUE, NOW, Limited, Turns, Urgency, paced
 from sslmd.core.view import Decision
 from sslmd.daemon.registry import Entry, Gone, Noticed, Registry, Taken
@@ -60,6 +60,8 @@ class Pacing:
         self._site, self._registry, self._touch = site, registry, touch
         self._holds = holds
         self._real, self._trials = Turns(), Turns()
+        # Certificates whose names a CA may have failed to validate lately.
+        self._failing: set[CertId] = set()
         self._known = False
         self._zones_of: tuple[Config, frozenset[str]] | None = None
         registry.listen(self._hear)
@@ -119,6 +121,22 @@ class Pacing:
         for other in turns.leave(cert):
             self._touch(other)
 
+    def failed(self, cert: CertId) -> tuple[FailedValidation, ...]:
+        """Return the validations that failed for other certificates of the same account."""
+        entry = self._registry.entries.get(cert)
+        ca = self._ca(entry) if entry is not None else None
+        if entry is None or ca is None or not self._failing - {cert}:
+            return ()
+        account, found = self._account(cert, entry), list[FailedValidation]()
+        for other in sorted(self._failing - {cert}):
+            known = self._registry.entries.get(other)
+            at = self._ca(known) if known is not None else None
+            if known is None or at is None or at.server != ca.server:
+                continue
+            if at.eab_kid == ca.eab_kid and self._account(other, known) == account:
+                found += known.state.failed
+        return tuple(found)
+
     def held(self, cert: CertId, err: RateLimited) -> bool:
         """Take in that a CA wants to be left alone; return whether more than this one has to."""
         entry, now = self._registry.entries.get(cert), self._site.now()
@@ -156,6 +174,10 @@ class Pacing:
     def _hear(
         self, cert: CertId, event: Event | Noticed, before: Entry | None, after: Entry | None
     ) -> None:
+        if after is not None and after.state.failed:
+            self._failing.add(cert)
+        else:
+            self._failing.discard(cert)
         if isinstance(event, Taken | Gone):
             self._known = False
             if isinstance(event, Gone):

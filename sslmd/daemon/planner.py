@@ -96,7 +96,7 @@ class Planner:
         self.queue = queue = self.loop.queue
         net, common = net or Nobody(), (site, threads, standings, telling)
         resolver, self.locality = Resolver(DnsAsker(net)), Locality(net)
-        crowded = partial(self.queue.crowded, Pool.ACME)
+        crowded = partial(queue.crowded, Pool.ACME)
         self.means = means = means_of(site, threads, telling, resolver, crowded, queue.resting, net)
         touch = partial(self.loop.touch, ChallengeZones.name)
         self.ordering = ordering_of(site, threads, standings, telling, means, socket, touch, signer)
@@ -106,9 +106,8 @@ class Planner:
         self.ari = RenewalInfo(net, site, threads, self.registry, self.loop)
         self.dh = DhGroups(site, threads, telling, self.loop, self._tell)
         self.held = HeldCerts(self.look_at_held, self.registry, site.now, telling.bug)
-        self.certs = Certs(
-            self.ordering, delivering, self.registry, self.loop, bus, self.zones, self.held
-        )
+        ways = self.ordering, delivering, self.registry, self.loop, bus
+        self.certs = Certs(*ways, self.zones, self.held)
         self.loop.add(self.certs, self.certs.waits)
         self._challenges = ChallengeZones(self.ordering.challenges, site.now)
         for reconciler in (self.zones, self._challenges, self.hosts, self.ari, self.dh, self.held):

@@ -286,6 +286,13 @@ def test_it_is_rolled_through_shut_windows_and_min_roll_mins_is_kept() -> None:
     assert "min_roll" not in say(job.overrode)
 
 
+def test_the_waits_of_dane_are_kept() -> None:
+    want = replace(WANTED, dane=True, roll_windows=((SATURDAY,),))
+    decision = step(state(URGENT, on_deck()), NOW + days(1), want)
+    assert not isinstance(decision.job, Roll)
+    assert decision.reason.code is Why.DNS_WAITS
+
+
 def test_a_next_that_a_ca_wants_replaced_gives_way_to_another() -> None:
     due_now = replace(FUTURE, begin=NOW - days(2), end=NOW - days(1))
     decision = step(state(due_now, on_deck(), PAST))

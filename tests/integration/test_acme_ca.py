@@ -368,6 +368,31 @@ def test_a_limit_that_the_ca_tells_is_kept_to(here: World) -> None:
         assert proxy.paths.count("/order-plz") == asked
 
 
+def test_a_limit_of_the_account_holds_its_other_certificates(here: World) -> None:
+    _, ca = ready(here)
+    detail = "too many new orders (300) from this account in the last 3h0m0s"
+    other = f"{ZONE}/mail"
+
+    def limit(answer: Answer) -> Answer:
+        return refusing(answer, 429, "rateLimited", detail, **{"Retry-After": "7200"})
+
+    with Proxy(ca, limit) as proxy:
+        here.site.use(replace_directory(ca, proxy))
+        here.site.write({CERT: NAMES})
+        here.site.start()
+        here.site.wait_line("attempt 1 failed")
+        asked = proxy.paths.count("/order-plz")
+        here.site.write({CERT: NAMES, other: [f"mail.{ZONE}"]})
+        here.site.ctl("reload")
+        for _ in range(2):
+            reason = here.site.status()[other]["reason"]
+            assert "wants to be left alone until" in reason
+            assert detail in reason
+            here.site.stop()
+            here.site.start()
+        assert proxy.paths.count("/order-plz") == asked
+
+
 def replace_directory(ca: Pebble, proxy: Proxy) -> Pebble:
     """Return the CA as it is seen through the proxy."""
     seen = object.__new__(Pebble)
