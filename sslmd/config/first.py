@@ -246,6 +246,7 @@ _GLOBALS = """\
     # prod_cert_dir = 'prod-certs'      # what the servers use
     clean_keep = 5                      # newest sets kept beside curr, next and prev
     min_roll_mins = 90                  # a renewed certificate waits this long before its use
+    dns_check_delay = 0                 # seeing a challenge on every name server is enough
     renew_expire_days = 30              # at most a third of a certificate's life counts
     renew_expire_days_spread = 3        # +- days, so that not everything renews on one day
 {resolvers}

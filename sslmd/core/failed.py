@@ -196,6 +196,7 @@ class Failed(Code):
     NET_KILLED = "net-killed"
     NET_EXITED = "net-exited"
     NET_SILENT = "net-silent"
+    NET_FILES = "net-files"
     NET_NONSENSE = "net-nonsense"
     NET_NOBODY = "net-nobody"
     NET_STAYS_ROOT = "net-stays-root"

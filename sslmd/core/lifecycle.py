@@ -44,10 +44,12 @@ from sslmd.core.events import (
 )
 from sslmd.core.host.server import asked, wanted, with_copied, with_told
 from sslmd.core.names import SetName
+from sslmd.core.reason import Ended
 from sslmd.core.spec import SetFacts
 from sslmd.core.state import (
     COUNTED,
     ISSUED_COUNTED,
+    MOST_COUNTED,
     MOST_ORDERED,
     Ask,
     CertState,
@@ -55,6 +57,7 @@ from sslmd.core.state import (
     FailedValidation,
     Phase,
     Request,
+    SetNote,
     Track,
 )
 
@@ -301,6 +304,7 @@ def _apply(state: CertState, event: Event) -> CertState:
             return replace(
                 state,
                 ask=ask,
+                curr_note=_revoked(state) if event.ask.revoked else state.curr_note,
                 off_deck=_off_deck(state, ask),
                 trouble=state.trouble and state.trouble.eased(event.ask.at),
                 delivery_trouble=state.delivery_trouble
@@ -312,8 +316,11 @@ def _apply(state: CertState, event: Event) -> CertState:
                 ),
             )
         case AskDropped():
-            off = _off_deck(state, None)
-            return replace(state, ask=None, trouble=_bound(state.trouble), off_deck=off)
+            off, note = _off_deck(state, None), state.curr_note
+            if note is not None and note.revoked and event.reason.code is Ended.CANCELLED:
+                note = replace(note, revoked=False)
+            bound = _bound(state.trouble)
+            return replace(state, ask=None, trouble=bound, off_deck=off, curr_note=note)
         case AttemptFailed(track=Track.RENEW):
             failed = counted(state.failed, event.failed, event.trouble.at)
             return replace(state, trouble=event.trouble, failed=failed)
@@ -340,6 +347,13 @@ def _apply(state: CertState, event: Event) -> CertState:
             return replace(state, trial=left, trial_after=event.after)
 
 
+def _revoked(state: CertState) -> SetNote | None:
+    """Return the note of the set in use, with that it is revoked."""
+    if state.curr is None:
+        return state.curr_note
+    return replace(state.curr_note or SetNote(0.0), revoked=True)
+
+
 def _advised(state: CertState, event: Advised) -> CertState:
     """Note it beside its set, if that is still in use or on deck."""
     curr, next_, name = state.curr_note, state.next_note, event.set
@@ -354,8 +368,8 @@ def counted(
     before: tuple[FailedValidation, ...], names: Iterable[str], now: datetime
 ) -> tuple[FailedValidation, ...]:
     """Return the failed validations that still count after `names` failed at `now`."""
-    recent = (one for one in before if timedelta() <= now - one.at < COUNTED)
-    return (*recent, *(FailedValidation(name, now) for name in names))
+    recent = [one for one in before if timedelta() <= now - one.at < COUNTED]
+    return (*recent, *(FailedValidation(name, now) for name in names))[-MOST_COUNTED:]
 
 
 def _retired(state: CertState, fresh: SetName | None) -> tuple[SetName, ...]:

@@ -20,17 +20,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sslmd.core.buckets import LETS_ENCRYPT
+from sslmd.core.buckets import ANY_FAILED, LETS_ENCRYPT, Rate
 from sslmd.core.reason import Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import COUNTED, ISSUED_COUNTED, CertState, FailedValidation, Issuance
+from sslmd.core.state import ISSUED_COUNTED, CertState, FailedValidation, Issuance
 from sslmd.core.told import Denied
 from sslmd.core.view import Standing
-
-# One less than the limit: the last one is the admin's own, for another client.
-MOST_FAILED = 4
 
 # Certificates for exactly the same names in 7 days; one more every 7 d / 5 = 33 h 36 min.
 MOST_ISSUED = 5
@@ -38,21 +35,28 @@ REFILL = ISSUED_COUNTED / MOST_ISSUED
 
 
 def failed_too_often(
-    failed: Iterable[FailedValidation], names: Iterable[str], now: datetime
+    failed: Iterable[FailedValidation],
+    names: Iterable[str],
+    now: datetime,
+    rate: Rate | None = ANY_FAILED,
 ) -> tuple[str, datetime] | None:
     """Return a name that failed too often to be tried now, and when it can be; None if none.
 
     A wildcard counts with the name below its star: it is validated there (RFC 8555 §7.1.3).
+    `rate`: the limit of the CA, of which one less is used; None: it has none.
     """
+    if rate is None:
+        return None
+    most = max(rate.most - 1, 1)
     times: dict[str, list[datetime]] = defaultdict(list)
     for one in failed:
-        if now - COUNTED < one.at <= now:
+        if now - rate.every < one.at <= now:
             times[one.name.removeprefix("*.")].append(one.at)
     worst: tuple[str, datetime] | None = None
     for name in sorted({name.removeprefix("*.") for name in names}):
         recent = sorted(times[name])
-        if len(recent) >= MOST_FAILED:
-            again = recent[-MOST_FAILED] + COUNTED
+        if len(recent) >= most:
+            again = recent[-most] + rate.every
             if worst is None or again > worst[1]:
                 worst = (name, again)
     return worst

@@ -13,7 +13,7 @@ from sslmd.core.dane.gate import lost_sight
 from sslmd.core.errors import CLOCK_TOLERANCE
 from sslmd.core.events import AskDropped, Lost
 from sslmd.core.jobs import Certify, MakeKey, Order, PutBack, Rolling, TakeOff
-from sslmd.core.limits import MOST_FAILED, failed_too_often
+from sslmd.core.limits import failed_too_often
 from sslmd.core.names import SetName
 from sslmd.core.own_ca import Grip, Hold, hold_of, is_another, is_known, signers_of
 from sslmd.core.reason import Ended, Reason, Said, Why
@@ -310,12 +310,19 @@ def _ca_wait(view: View, now: datetime, why: Reason) -> Decision | None:
     signer = view.wanted.spec.signer
     if isinstance(signer, AcmeCa):
         # Keep clear of the failures that a CA counts: not even an admin goes past this.
-        failed = (*view.state.failed, *view.failed)
-        worst = failed_too_often(failed, view.wanted.names, now)
-        if worst is None:
+        rate, failed = view.wanted.failed_rate, (*view.state.failed, *view.failed)
+        worst = failed_too_often(failed, view.wanted.names, now, rate)
+        if worst is None or rate is None:
             return None
         name, again = worst
-        limit = Reason(Why.CA_LIMIT, until=again, ca=signer.name, name=name, times=MOST_FAILED)
+        limit = Reason(
+            Why.CA_LIMIT,
+            until=again,
+            ca=signer.name,
+            name=name,
+            times=max(rate.most - 1, 1),
+            every=rate.every,
+        )
         return Decision(limit, wake_at=again, looks_again=again, stuck=view.state.trouble)
     ca = view.ca
     if not isinstance(signer, OwnCa) or ca is None or ca.wanted is None or ca.state is None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from sslmd.core.ari import BACKSTOP, pause
+from sslmd.core.buckets import ANY_FAILED, Rate
 from sslmd.core.errors import CLOCK_TOLERANCE
 from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.spec import AcmeCa, CertFacts, CertSpec, SetFacts, Timing
@@ -25,7 +26,8 @@ class Wanted:
     `dane`: TLSA records are wanted; `next_ahead`: the next key is made as soon as a roll is
     settled, so that its records are long seen when it is needed; `managed`: renewed by us, not
     only used to sign. `roll_windows`: open together when it may be rolled; `restart_windows`: for
-    each class that uses it, those that are open together when it may be restarted.
+    each class that uses it, those that are open together when it may be restarted. `failed_rate`:
+    the limit of its CA for failed validations of a name.
     """
 
     spec: CertSpec
@@ -37,6 +39,7 @@ class Wanted:
     managed: bool = True
     roll_windows: tuple[Group, ...] = ()
     restart_windows: tuple[tuple[Group, ...], ...] = ()
+    failed_rate: Rate | None = ANY_FAILED
 
 
 # Why a set is renewed because its CA wants that.

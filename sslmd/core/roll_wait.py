@@ -129,12 +129,15 @@ def roll_at(state: CertState, wanted: Wanted, now: datetime) -> datetime:
 def opening_of(state: CertState, wanted: Wanted, ready: datetime) -> Opening:
     """Return when windows let `next` be rolled, from `ready` on, when nothing else is waited for.
 
-    They are not waited for without a usable `curr`, nor when an admin goes back to an older set,
-    nor if servers could not be restarted before it expires: at the next opening the certificate
-    must be rolled and every class that uses it restarted, with an hour to spare.
+    They are not waited for without a usable `curr`, or with a revoked one, nor when an admin goes
+    back to an older set, nor if servers could not be restarted before it expires: at the next
+    opening the certificate must be rolled and every class that uses it restarted, with an hour to
+    spare.
     """
     curr, groups = state.curr, wanted.roll_windows
     if not groups or why_unusable(curr, ready) is not None or _goes_back(state):
+        return Opening(ready)
+    if state.shows_revoked:
         return Opening(ready)
     at = next_common(groups, ready)
     if at == ready:

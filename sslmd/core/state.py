@@ -20,8 +20,10 @@ from sslmd.core.spec import SetFacts
 # The longest that `min_roll_mins` can be, in the configuration and asked for: a year.
 MAX_MIN_ROLL = timedelta(days=365)
 
-# How long a CA counts a failed validation against a name (Let's Encrypt: an hour).
-COUNTED = timedelta(hours=1)
+# How long failed validations are noted (Let's Encrypt counts them for an hour), and how many of a
+# certificate: as many as its names, several times.
+COUNTED = timedelta(days=7)
+MOST_COUNTED = 500
 
 # How long a CA counts a certificate against its exact set of names (Let's Encrypt: a week).
 ISSUED_COUNTED = timedelta(days=7)
@@ -50,6 +52,7 @@ class SetNote:
     in a sentence. Of a CA: `new_key`, an admin asked for another key; `at_end`, it takes the place
     of one that ends. Of an ACME CA: `account`, the URL of the account that ordered it; `ari`, when
     the CA wants it renewed; `wished`, when it was begun because the CA wanted another replaced.
+    `revoked`: an admin said so, and had it replaced.
     """
 
     draw: float
@@ -58,6 +61,7 @@ class SetNote:
     new_key: bool = False
     at_end: bool = False
     unmet: tuple[str, ...] = ()
+    revoked: bool = False
     account: str = ""
     wished: datetime | None = None
     ari: Advice | None = None
@@ -299,6 +303,14 @@ class CertState:
     off_deck: SetName | None = None
     former: frozenset[str] = frozenset()
     remains: str = ""
+
+    @property
+    def shows_revoked(self) -> bool:
+        """Whether servers may still use a set that an admin said is revoked."""
+        if self.curr_note is not None and self.curr_note.revoked:
+            return True
+        deployed = self.curr is None or self.deployed == self.curr.name
+        return not deployed and self.prev_note is not None and self.prev_note.revoked
 
 
 def replaces_urgently(state: CertState) -> bool:

@@ -49,8 +49,8 @@ def add(commands: Commands) -> None:
         "critical; so is a certificate that its CA wants replaced now. Failures and overdue "
         "renewals are warnings, and so are certificates that no server uses, servers that nobody "
         "has seen using theirs for a day, TLSA records that cannot be published, foreign keys in "
-        "production, and Diffie-Hellman groups that cannot be made. What could not be looked at is "
-        "named, whatever the status.",
+        "production, Diffie-Hellman groups that cannot be made, and a network process that does "
+        "not run or can read keys. What could not be looked at is named, whatever the status.",
         CERTS,
         arg("-w", "--warning", type=_DAYS, metavar="DAYS", help="warn when fewer days are left"),
         arg(

@@ -96,9 +96,7 @@ class RenewalInfo:
         if not entry.wanted.managed:
             return None
         times = [when for _, _, when in self._looks(entry)]
-        if not times:
-            return None
-        return signer.name, max(min(times), self._without.get(signer.name, NEVER))
+        return (signer.name, min(times)) if times else None
 
     def _looks(self, entry: Entry) -> Iterable[tuple[SetFacts, SetNote, datetime]]:
         """Yield the sets of a certificate that are asked about, and when."""
@@ -122,7 +120,8 @@ class RenewalInfo:
         queue = self._queue(ca)
         if not queue:
             return Due()
-        when = max(queue[0][0], self._resting.get(ca, NEVER))
+        waits = (self._resting.get(ca, NEVER), self._without.get(ca, NEVER))
+        when = max(queue[0][0], *waits)
         if when > now:
             return Due(wakes=(("look", when),))
         return Due((AskCa(ca, Reason(Why.ASKS_CA, ca=ca)),))

@@ -232,6 +232,8 @@ class Hosts:
         """
         if server.kind == DNS or cert not in self._site.config.services:
             return now
+        if cert in self._registry and self._registry[cert].state.shows_revoked:
+            return now
         groups = self._site.config.restart_windows(server.kind, cert)
         if not groups or (cert in self._registry and replaces_urgently(self._registry[cert].state)):
             return now

@@ -32,7 +32,9 @@ EACH = timedelta(seconds=5)
 
 def urgency_of(state: CertState) -> Urgency:
     """Return how urgent an order is: revoked ones first, then what has no certificate, or ends."""
-    revoked = state.ask is not None and state.ask.revoked
+    note = state.curr_note
+    wanted = note is not None and note.ari is not None and note.ari.urgent_since is not None
+    revoked = wanted or state.shows_revoked or (state.ask is not None and state.ask.revoked)
     cert = state.curr.cert if state.curr is not None else None
     return NOW if revoked else DUE, cert.not_after.timestamp() if cert is not None else 0.0
 
@@ -267,7 +269,12 @@ class Pacing:
             and curr.asked_names == entry.wanted.names
             and (note is None or not note.ca or self._site.config.acme_server(note.ca) == server)
         )
-        return is_free(server, limit, renewal=renewal, replaces=False)
+        # It says what it replaces (`workers/certify.py`), and that counts within the window alone.
+        said = note.ari if note is not None and note.account else None
+        now = self._site.now()
+        within = said is not None and said.begin is not None and said.end is not None
+        replaces = within and said.begin <= now < said.end  # type: ignore[union-attr, operator]
+        return is_free(server, limit, renewal=renewal, replaces=renewal and replaces)
 
     # --- telling ahead ---
 

@@ -20,6 +20,7 @@ from sslmd.core.failed import Failed
 from sslmd.core.plain import plain
 from sslmd.core.reason import Reason
 from sslmd.core.words.sentence import say
+from sslmd.net import resolver_files
 from sslmd.net.link import A, Handlers, Link, LinkError, NetGone, Operation, Q, link_on
 from sslmd.net.messages import PING, Alive, Limit
 
@@ -245,7 +246,8 @@ class Net:
             if now - began > LIVED:
                 pause, self._silence, self._silent_until = FIRST_PAUSE, 0.0, now
             self._unstarted = 0 if self.limits else self._unstarted + 1
-            self._ends.append(now)
+            if self._why.code is not Failed.NET_FILES:
+                self._ends.append(now)
             self._tell_of_the_end(now)
             await self._notify()
             await asyncio.sleep(pause)
@@ -266,6 +268,7 @@ class Net:
 
     async def _one_life(self, begun: asyncio.Event) -> Reason:
         """Start one and stay with it to its end; return how it ended."""
+        files = resolver_files.identities()
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -295,7 +298,7 @@ class Net:
             ours.settimeout(0)
             link = await link_on(ours, self._handlers, self._failed)
             running = asyncio.ensure_future(link.run())
-            watching = asyncio.ensure_future(self._watch(link))
+            watching = asyncio.ensure_future(self._watch(link, files))
             tasks += running, watching
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if running.done() and (err := running.exception()) is not None:
@@ -330,8 +333,8 @@ class Net:
             return Reason(Failed.NET_KILLED, signal=_signal(-status), said=last)
         return Reason(Failed.NET_EXITED, status=status, said=last)
 
-    async def _watch(self, link: Link) -> Reason:
-        """Return when it does not answer any more, saying so."""
+    async def _watch(self, link: Link, files: resolver_files.Identities) -> Reason:
+        """Return why it is to end: it does not answer any more, or cannot read what is new."""
         seconds = STARTING
         while True:
             try:
@@ -354,6 +357,8 @@ class Net:
                 self._weakness = self.weakness
                 await self._notify()
             await asyncio.sleep(PING_EVERY)
+            if Limit.LANDLOCK in self.limits and resolver_files.identities() != files:
+                return Reason(Failed.NET_FILES)
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         """Tell what it writes to stderr, such as the trace of what ended it."""

@@ -56,8 +56,10 @@ RESEND = 1.0
 # Datagrams that answer the question and cannot be read, after which no good one is waited for.
 MOST_DAMAGED = 8
 
-# Seconds for the system to tell a host's addresses: it may ask resolvers that are silent.
+# Seconds for the system to tell a host's addresses: it may ask resolvers that are silent. Threads
+# of their own: a silent resolver holds up nobody but those who ask for names.
 LOOKING_UP = 8.0
+_LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="look-ups")
 
 # What is asked of the C library cannot be cancelled, and takes as long as the name servers of
 # resolv.conf(5) like: they hold up nobody but others who look up names.

@@ -123,6 +123,7 @@ def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
         now,
         progress,
         tell,
+        ordering.accounts,
     )
 
 
@@ -158,7 +159,8 @@ async def count_offered(attempt: Attempt, ordering: Ordering) -> None:
         return  # a test server's limits are not ours to keep
     ordering.telling.count(attempt.cert, names)
     failed = ordering.standings.state_of(attempt.cert).failed
-    if worst := failed_too_often(failed, names, ordering.site.now()):
+    rate = wanted_of(attempt.service, ordering.site.config).failed_rate
+    if worst := failed_too_often(failed, names, ordering.site.now(), rate):
         name, again = worst
         raise Transient(Reason(Failed.ORDERS_CUT_SHORT, name=name), retry_at=again)
 

@@ -15,11 +15,13 @@ from sslmd.acme.accounts import Accounts
 from sslmd.acme.orders import Orders
 from sslmd.acme.signing import Signer
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
+from sslmd.core.buckets import ANY_FAILED, CaLimit
 from sslmd.core.errors import Permanent, Transient, text_of
 from sslmd.core.limits import Issuances
 from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.reason import Ended, Reason
 from sslmd.core.renewal import Wanted
+from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Issuance
 from sslmd.core.view import Standing
 from sslmd.core.words.sentence import say
@@ -302,7 +304,8 @@ def ordering_of(
 
 def wanted_of(service: ServiceConfig, config: Config) -> Wanted:
     """Return what the planner has to know of a service's configuration."""
-    cert = service.id
+    cert, signer = service.id, service.spec.signer
+    ca = config.cas.get(signer.name) if isinstance(signer, AcmeCa) else None
     return Wanted(
         spec=service.spec,
         timing=service.timing,
@@ -317,4 +320,5 @@ def wanted_of(service: ServiceConfig, config: Config) -> Wanted:
             for one in config.users_of(cert)
             if (windows := config.restart_windows(one.kind, cert))
         ),
+        failed_rate=ca.kept.get(CaLimit.FAILED) if ca is not None else ANY_FAILED,
     )

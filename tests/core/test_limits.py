@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sslmd.core.events import WasIssued
+from sslmd.core.buckets import Rate
+from sslmd.core.events import AskDropped, Asked, Rolled, ServersProven, WasIssued
 from sslmd.core.lifecycle import advance
-from sslmd.core.limits import Spent, names_mark, spent
-from sslmd.core.state import CertState, Issuance
+from sslmd.core.limits import Spent, failed_too_often, names_mark, spent
+from sslmd.core.names import SetName
+from sslmd.core.reason import Ended, Reason
+from sslmd.core.spec import CertFacts, SetFacts
+from sslmd.core.state import (
+    Ask,
+    CertState,
+    FailedValidation,
+    Issuance,
+    Phase,
+    Request,
+    SetNote,
+)
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 REFILL = timedelta(hours=33, minutes=36)
@@ -62,3 +75,30 @@ def test_a_state_remembers_what_still_counts_and_each_certificate_once() -> None
     assert state.issued == (issued("2", 6), issued("3", 0))
     other = issued("3", 0, "https://other.example/")
     assert advance(state, WasIssued(other)).issued == (*state.issued, other)
+
+
+def test_failed_validations_go_by_the_limit_of_the_ca() -> None:
+    failed = [FailedValidation("web.example", NOW - timedelta(minutes=one)) for one in (5, 50, 90)]
+    three = Rate(3, timedelta(hours=1))
+    worst = failed_too_often(failed, ["*.web.example"], NOW, three)
+    assert worst == ("web.example", NOW + timedelta(minutes=10))
+    assert failed_too_often(failed, ["web.example"], NOW) is None
+    assert failed_too_often(failed, ["web.example"], NOW, None) is None
+    assert failed_too_often(failed, ["web.example"], NOW, Rate(1, timedelta(minutes=4))) is None
+
+
+def test_what_is_revoked_is_noted_until_it_is_used_nowhere() -> None:
+    key = "ec secp256r1"
+    at = NOW - timedelta(days=20)
+    cert = CertFacts("1", at, at + timedelta(days=90), ("a.example",), "", "CN=R", key, False)
+    old = SetFacts(SetName.at(at), key, frozenset({"a.example"}), cert, "")
+    new = replace(old, name=SetName.at(NOW))
+    state = CertState(curr=old, settled=old.name, deployed=old.name)
+    ask = Ask(Request.RENEW, NOW, force=True, revoked=True)
+    asked = advance(state, Asked(ask))
+    assert asked.shows_revoked
+    assert not advance(asked, AskDropped(NOW, Reason(Ended.CANCELLED))).shows_revoked
+    on_deck = replace(asked, next=new, next_note=SetNote(0.0), phase=Phase.ADVERTISED)
+    rolled = advance(on_deck, Rolled(NOW))
+    assert rolled.shows_revoked  # servers may still use it
+    assert not advance(rolled, ServersProven(NOW)).shows_revoked

@@ -327,14 +327,14 @@ def test_a_validation_that_fails_is_counted_and_held_back(here: World) -> None:
             here.site.ctl("renew", "--no-wait", ARG)
     assert ca.failures() == 4
     one = here.site.status()[CERT]
-    assert "4 times within an hour" in one["reason"]
+    assert "4 times within 60 min" in one["reason"]
     assert one["next_try"]
 
     # Neither an admin nor a restart goes past it.
     here.site.ctl("force-renew", ARG, status=None)
     here.site.stop()
     here.site.start()
-    assert "4 times within an hour" in here.site.status()[CERT]["reason"]
+    assert "4 times within 60 min" in here.site.status()[CERT]["reason"]
     assert ca.failures() == 4
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand.acme_site import CERT, ZONE, World, processes, verify, world
+from tests.stand.acme_site import CERT, ENGINES, ZONE, World, processes, verify, world
 from tests.stand.hostile_ca import CHUNKS, DRIP, HUGE, REDIRECT, SILENT, HostileCa
 from tests.stand.pebble import Pebble
 
@@ -24,9 +24,9 @@ MINUTE = 60.0
 MOST_MEMORY = 160
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path, "certbot") as one:
+@pytest.fixture(params=ENGINES)
+def here(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    with world(tmp_path, request.param) as one:
         yield one
 
 
@@ -38,6 +38,7 @@ def configured(here: World, bad: HostileCa) -> Pebble:
     here.site.ca += f"""
 [bad]
     ca_type = 'certbot'
+    ca_engine = '{here.site.engine}'
     ca_validation = 'dns-01'
     ca_server = '{bad.directory}'
     ca_server_root = '{bad.root_file}'
@@ -89,7 +90,12 @@ def test_the_others_go_on(here: World, how: str, at: str) -> None:
         verify(here.site, ca)
         assert here.site.process is not None
         assert memory_of(here.site.process.pid) < MOST_MEMORY
-        if (how, at) == (DRIP, "/order-plz"):
+        if here.site.engine == "engine":
+            if how in (HUGE, CHUNKS):
+                assert "too-long" in later(here, "attempt 1 failed")
+            elif (how, at) == (DRIP, "/order-plz"):
+                assert bad.directory.rpartition("/")[0] in later(here, "attempt 1 failed")
+        elif (how, at) == (DRIP, "/order-plz"):
             # In time for those that wait for it, too: each has the same to try.
             line = later(here, "asked for no challenge within 60 s")
             assert bad.directory in line

@@ -14,7 +14,7 @@ import pytest
 
 from sslmd.core.trouble import NETWORK
 from sslmd.core.words.sentence import say
-from sslmd.net import client
+from sslmd.net import client, resolver_files
 from sslmd.net.acme_messages import DIRECTORY, AcmeProblem, CaAddress, OfServer
 from sslmd.net.client import Net
 from sslmd.net.inside import Inside
@@ -103,6 +103,31 @@ async def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         assert answer.limits
         assert net.pid != first
     assert "did not answer" in told[0]
+
+
+async def test_one_that_cannot_read_a_new_file_of_the_resolver_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts, other = tmp_path / "hosts", tmp_path / "other"
+    hosts.touch()
+    monkeypatch.setattr(client, "PING_EVERY", 0.05)
+    monkeypatch.setattr(resolver_files, "FILES", (str(hosts), str(tmp_path / "none")))
+    async with _net() as (net, told):
+        answer = await net.call(PING, Alive())
+        if Limit.LANDLOCK not in answer.limits:
+            pytest.skip("this kernel has no Landlock")
+        first = net.pid
+        hosts.write_text("127.0.0.1 localhost")  # the same file: it can be read
+        await asyncio.sleep(0.3)
+        assert net.pid == first
+        other.touch()
+        other.rename(hosts)
+        async with asyncio.timeout(20):
+            while net.pid in (0, first):
+                await asyncio.sleep(0.01)
+        await net.call(PING, Alive())
+        assert net.trouble is None
+    assert "could not read a file of the resolver that was replaced" in told[0]
 
 
 @pytest.mark.parametrize(

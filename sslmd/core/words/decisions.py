@@ -245,8 +245,8 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.CA_RENEWED_NOW: "waits for its CA {ca}, which is being renewed[, until {until}]",
     Why.CA_RENEWED_FIRST: "waits for its CA {ca}, which is renewed first, at {at}, until {until}",
     Why.CA_LIMIT: (
-        "waits until {until}: {ca} could not validate {name} {times} times within an hour, and "
-        "would refuse it after one more"
+        "waits until {until}: {ca} could not validate {name} {times} times within {every:span}, "
+        "and would refuse it after one more"
     ),
     Why.CA_PACED: _paced,
     Why.CA_HOLD: (

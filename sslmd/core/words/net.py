@@ -35,6 +35,10 @@ NET: Mapping[Failed, str] = {
     Failed.NET_KILLED: f"was killed by {{signal}}{_SAID}",
     Failed.NET_EXITED: f"ended with status {{status}}{_SAID}",
     Failed.NET_SILENT: "did not answer for {seconds} s and was ended",
+    Failed.NET_FILES: (
+        "could not read a file of the resolver that was replaced (/etc/hosts, /etc/resolv.conf), "
+        "and was ended"
+    ),
     Failed.NET_NONSENSE: "sent what makes no sense ({said}) and was ended",
     Failed.NET_NOBODY: (
         "the network process has no user of its own and runs as nobody, which other programs may "
