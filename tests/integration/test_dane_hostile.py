@@ -15,7 +15,7 @@ from tests.stand.faketime import faked, needs_faketime
 from tests.stand.server import wait_until
 
 SEEN = "its TLSA records are on every name server, the wait lasts until"
-LOST = "its TLSA records are not everywhere any more"
+LOST = "its TLSA records are no longer everywhere"
 
 
 @pytest.fixture
