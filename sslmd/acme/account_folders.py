@@ -88,7 +88,7 @@ def is_unsettled(home: str, url: str) -> bool:
 def newest(home: str, url: str, *, linked: bool = True) -> Folder | None:
     """Return the account to use at a CA, None without one; with several certbot would ask.
 
-    `linked` False: not one that is only a link to where it is shared.
+    A link to the one that is shared goes before those of its own. `linked` False: not a link.
     """
     found = (
         one for one in every(home, url) if one.uri and (linked or not os.path.islink(one.path))
@@ -96,10 +96,11 @@ def newest(home: str, url: str, *, linked: bool = True) -> Folder | None:
     return max(found, key=_age, default=None)
 
 
-def _age(folder: Folder) -> tuple[float, str]:
+def _age(folder: Folder) -> tuple[bool, float, str]:
+    is_link, at = os.path.islink(folder.path), 0.0
     with suppress(OSError):
-        return os.stat(f"{folder.path}/{ACCOUNT_URI}").st_mtime, folder.ident
-    return 0.0, folder.ident
+        at = os.stat(f"{folder.path}/{ACCOUNT_URI}").st_mtime
+    return is_link, at, folder.ident
 
 
 def every(home: str, url: str) -> Iterator[Folder]:
@@ -234,6 +235,13 @@ def link(own_home: str, url: str, folder: Folder) -> None:
         if os.path.isdir(path) and not os.path.islink(path):
             raise Permanent(f"{path} stands where a link to {folder.path} should be; move it away")
         files.replace_link(path, target)
+
+
+def unlink(own_home: str, url: str) -> None:
+    """Have certbot use the accounts of a certificate's own home again."""
+    for one in list(every(own_home, url)):
+        if os.path.islink(one.path):
+            files.remove_file(one.path)
 
 
 def set_aside(home: str, url: str, folder: Folder, now: datetime) -> str:

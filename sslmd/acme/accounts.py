@@ -154,6 +154,21 @@ class Accounts:
         home = await self.in_thread(account_homes.home_of, self.tree, server, own)
         return await self.account_in(home, server)
 
+    async def linked(self, server: AcmeServer, own: str, *, make: bool) -> UsedAccount | None:
+        """Have certbot, in a certificate's own `cb/`, use the account that it is to use.
+
+        Return it where it is shared, made if there is none and `make`; else certbot's are its own.
+        """
+        home = await self.in_thread(account_homes.home_of, self.tree, server, own)
+        account = None
+        if home.is_shared:
+            account = await (self.account_in(home, server) if make else self._there(home, server))
+        if account is None:
+            await self.in_thread(account_folders.unlink, own, server.url)
+        else:
+            await self.in_thread(account_folders.link, own, server.url, account.folder)
+        return account
+
     async def shared(self, server: AcmeServer) -> UsedAccount:
         """Return the account that certificates share at a CA, made if there is none."""
         home = await self.in_thread(account_homes.shared_home, self.tree, server)
@@ -191,7 +206,7 @@ class Accounts:
         """
         home, url, now = account.home, account.server, self.now()
         async with self.lock(home, url):
-            there = await self.in_thread(account_folders.newest, home.path, url)
+            there = await self.in_thread(_real, home.path, url)
             if there is None or there.ident != account.ident:
                 return ""
             since = now - LOST_WITHIN
@@ -206,7 +221,7 @@ class Accounts:
     # --- below ---
 
     async def _there(self, home: Home, server: AcmeServer) -> UsedAccount | None:
-        folder = await self.in_thread(account_folders.newest, home.path, server.url)
+        folder = await self.in_thread(_real, home.path, server.url)
         if folder is None:
             return None
         if await self.in_thread(account_folders.is_unsettled, home.path, server.url):
@@ -227,7 +242,7 @@ class Accounts:
         Raises `Transient` as long as the CA does not tell.
         """
         await self.in_thread(account_folders.finish_changes, home.path, server.url)
-        folder = await self.in_thread(account_folders.newest, home.path, server.url)
+        folder = await self.in_thread(_real, home.path, server.url)
         if folder is None:
             return None
         if not await self.in_thread(account_folders.is_changing, folder):
@@ -313,6 +328,10 @@ class _NoAccountError(Exception):
     def __init__(self, error: SslmError) -> None:
         super().__init__(error)
         self.error = error
+
+
+def _real(home: str, url: str) -> Folder | None:
+    return account_folders.newest(home, url, linked=False)
 
 
 def _every(home: str, url: str) -> list[Folder]:

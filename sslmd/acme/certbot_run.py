@@ -63,6 +63,7 @@ class Certbot:
     now: Callable[[], datetime]
     progress: Callable[[str], None]
     tell: Callable[[str, Reason], None]
+    accounts: accounts.Accounts
 
     @property
     def takes_place(self) -> bool:
@@ -71,12 +72,17 @@ class Certbot:
 
     async def account_uri(self) -> str:
         """Return the URL of the account, "" without one."""
-        home, url = self.attempt.place.home, self.attempt.server.url
-        return await self.in_thread(accounts.account_uri, home, url)
+        home, server = self.attempt.place.home, self.attempt.server
+        await self.accounts.linked(server, home, make=False)
+        return await self.in_thread(accounts.account_uri, home, server.url)
 
     async def lose_account(self) -> None:
         """Set it aside; certbot makes another."""
         home, url = self.attempt.place.home, self.attempt.server.url
+        shared = await self.accounts.linked(self.attempt.server, home, make=False)
+        if shared is not None:
+            await self.accounts.lost(shared)
+            return
         lost = await self.in_thread(accounts.set_account_aside, home, url, self.now())
         self.tell("order-trouble", Reason(Failed.ACCOUNT_LOST, aside=lost))
 
@@ -84,6 +90,7 @@ class Certbot:
         """Order the certificate, and return it (`CaEngine.issue`)."""
         del served
         attempt, place = self.attempt, self.attempt.place
+        await self.accounts.linked(attempt.server, place.home, make=True)
         await self.in_thread(certbot.prepare, place, attempt.csr, attempt.server)
         run = _Run(self)
         try:
@@ -110,6 +117,7 @@ class Certbot:
         """
         attempt, place, new_order = self.attempt, self.attempt.place, served.new_order
         server, csr = attempt.server, attempt.csr
+        await self.accounts.linked(server, place.home, make=False)
         url = await self.in_thread(certbot.interrupted, place, csr, server, new_order, self.now())
         if not url:
             return None
@@ -139,6 +147,9 @@ class Certbot:
         """
         place, server = self.attempt.place, self.attempt.server
         self.progress(f"makes an account at {server.url}")
+        if (shared := await self.accounts.linked(server, place.home, make=True)) is not None:
+            self.progress("")
+            return shared.uri
         await self.in_thread(certbot.prepare, place, self.attempt.csr, server)
         try:
             before = await self.in_thread(certbot.log_mark, place)

@@ -36,8 +36,7 @@ class Hold:
 
     def reason(self, ca: str) -> Reason:
         """Return it as a reason to wait."""
-        limit, said = self.limit or None, Said(self.said) or None
-        return Reason(Why.CA_HOLD, until=self.until, ca=ca, limit=limit, why=said)
+        return Reason(Why.CA_HOLD, until=self.until, ca=ca, why=Said(self.said) or None)
 
 
 def hold_of(err: RateLimited, server: str, account: str, mark: str, now: datetime) -> Hold | None:

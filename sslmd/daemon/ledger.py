@@ -87,6 +87,11 @@ class Ledger:
         if self._pending:
             self._wanted.set()
 
+    def unwritten(self, cert: CertId) -> tuple[HistoryEntry, ...]:
+        """Return what is new in its history, and perhaps not on disk."""
+        both = self._being_written.get(cert), self._pending.get(cert)
+        return tuple(entry for one in both if one is not None for entry in one.entries)
+
     async def written(self, cert: CertId) -> None:
         """Return when everything noted of `cert` is on disk; raises what kept it from that."""
         pending = self._pending.get(cert) or self._being_written.get(cert)

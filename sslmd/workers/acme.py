@@ -123,6 +123,7 @@ def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
         now,
         progress,
         tell,
+        ordering.accounts,
     )
 
 

@@ -65,3 +65,26 @@ def test_from_the_first_account_to_its_end(here: World) -> None:
 
     site.ctl("renew", "--force", ARG)
     site.wait_settled()
+
+
+@pytest.mark.parametrize("engine", ["engine", "certbot"])
+def test_two_certificates_and_one_account(tmp_path: Path, engine: str) -> None:
+    with world(tmp_path) as here:
+        primary = here.bind()
+        site, ca = here.site, here.pebble(primary)
+        site.engine = engine
+        site.use(ca)
+        site.publish(primary)
+        names = [CERT, f"{ZONE}/mail"]
+        site.write({name: [f"{name.partition('/')[2]}.{ZONE}"] for name in names})
+        site.start()
+        site.wait_settled()
+        (key,) = [
+            one
+            for one in (site.top / "certs").rglob("private_key.json")
+            if not one.parent.is_symlink()
+        ]
+        assert ".accounts" in str(key)
+        (used,) = json.loads(site.ctl("account", "--json").stdout)["accounts"]
+        assert used["count"] == 2
+        assert used["folder"] == str(key.parent)

@@ -361,9 +361,17 @@ def test_cancel_drops_what_was_asked_for(site: Site) -> None:
     site.start()
     site.wait_settled()
     cert = "example.com/web-rsa"
-    before = site.serials()
-    site.ctl("force-renew", "--no-wait", cert)
-    done = site.ctl("cancel", cert)
+    for _ in range(6):  # a key may be made in no time
+        before = site.serials()
+        site.ctl("force-renew", "--no-wait", cert)
+        done = site.ctl("cancel", cert)
+        if "is dropped" in done.stdout and site.status()[cert]["next"] is None:
+            break
+        site.wait_phase(cert, "advertised")
+        site.ctl("roll", "--force", cert)
+        site.wait_settled()
+    else:
+        pytest.fail(f"a key of 4096 bits is made quicker than it can be cancelled: {done.stdout}")
     assert cert in done.stdout
     site.ctl("reload")
     assert site.serials() == before
@@ -388,7 +396,7 @@ def test_a_service_of_a_ca_that_cannot_be_reached_says_so_and_comes_back(site: S
     assert "127.0.0.1:9" in one["last_error"]
     # To take back what was asked for does not bring on the next try of what is due.
     site.ctl("renew", "example.net/web-ec", status=1)
-    assert "nothing is tried until" in site.ctl("cancel", "example.net/web-ec").stdout
+    assert "it rests until" in site.ctl("cancel", "example.net/web-ec").stdout
     one = site.status()["example.net/web-ec"]
     assert (one["attempts"], one["doing"]) == (0, None)
     assert one["next_try"]

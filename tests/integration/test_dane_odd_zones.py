@@ -187,6 +187,9 @@ def test_an_owner_that_is_a_cname_breaks_no_zone(world: World) -> None:
 
 def test_a_file_that_makes_a_reload_fail_is_put_back(world: World) -> None:
     """The admin makes a CNAME where a record is to come, and has not loaded it yet."""
+    # Nothing else is to change meanwhile: a reload for that would load the CNAME.
+    world.site.wait_phase(f"{ZONE}/cut", "settled")
+    world.site.ctl("dns-refresh", f"{ZONE}:cut")
     before = world.include
     zone = world.primary.zone_file(ZONE)
     zone.write_text(f"{zone.read_text()}_5._tcp.mail CNAME mail\n")

@@ -250,7 +250,7 @@ def test_kills_at_any_instant_under_the_eyes_of_a_client(world: DeliveryWorld) -
                 # Any instant will do: that is what is tested.
                 time.sleep(rng.uniform(0, 1.2))
             one.site.kill()
-            check_tree(one.site)
+            check_tree(one.site, broken=rolled)
             made = one.sets()[-1]
             one.whole_run()
             what = f"kill {number}"

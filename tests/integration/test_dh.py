@@ -115,7 +115,8 @@ def test_generating_holds_up_nothing_and_ends_with_the_daemon(site: Site) -> Non
     site.ctl("force-renew", "example.com:web-ec")
     (pid,) = begun(site, 1)
     assert not is_gone(pid)
-    assert int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16]) == 19  # nice
+    nice = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16])
+    assert nice == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 19)
     assert "write Diffie-Hellman groups" in site.ctl("plan").stdout
     assert names(site) == ["dh-ffdhe2048.pem"]
     before = time.monotonic()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sslmd import __version__
+from sslmd.net.client import USER
 from tests.stand.machine import Machine, package, skip_unless_possible
 from tests.stand.server import wait_until
 from tests.systemd.test_units import EXPOSURE
@@ -254,7 +255,7 @@ def exposed_little(site: Site) -> None:
     assert set(bounds.split()) == {"MemoryMax=2147483648", "TasksMax=1024", "OOMPolicy=continue"}
 
 
-def the_network_process_is_apart(site: Site, user: str = "sslmd-net") -> None:
+def the_network_process_is_apart(site: Site) -> None:
     """It has its uid and every limit, under the unit that the package has."""
 
     def status() -> dict[str, str]:
@@ -265,7 +266,7 @@ def the_network_process_is_apart(site: Site, user: str = "sslmd-net") -> None:
     wait_until(lambda: status().get("Seccomp") == "2", "the network process has its limits")
     found = status()
     assert int(found["PPid"]) == site.main_pid()
-    number = site.run("id", "-u", user).stdout.strip()
+    number = site.run("id", "-u", USER).stdout.strip()
     assert found["Uid"].split() == [number] * 4
     for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(found[name], 16) == 0

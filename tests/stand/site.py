@@ -290,6 +290,12 @@ class Site:
             lambda status: None if code in reasons_of(status[cert]) else status[cert]["reason"]
         )[cert]
 
+    def wait_phase(self, cert: str, phase: str) -> dict[str, Any]:
+        """Return the status of a certificate when it is in this phase."""
+        return self._wait_for(
+            lambda status: None if status[cert]["phase"] == phase else status[cert]["reason"]
+        )[cert]
+
     def _wait_for(
         self, missing: Callable[[dict[str, dict[str, Any]]], object]
     ) -> dict[str, dict[str, Any]]:

@@ -111,7 +111,9 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
         sets_, lines = _sets(planner, cert), certs.history(planner.site.tree, cert)
         return sets_, lines, account, thread_time() - began
 
+    unwritten = planner.ledger.unwritten(cert)
     details, entries, account, seconds = await planner.threads.aside(read)
+    entries = [*entries, *(one for one in unwritten if one not in entries)]
     spend(seconds)
     used = planner.standings.issuances(planner.site).spent(entry.wanted)
     document = status_entry(cert, entry)
@@ -199,6 +201,8 @@ def _config(service: ServiceConfig) -> dict[str, str]:
         by_life = {
             "renew_info": "the lead follows from the life; renew_expire_days is that for 90 days"
         }
+    if isinstance(spec.signer, AcmeCa):
+        by_life["renew_by"] = "ca" if timing.by_ca else "days"
     windows = {"roll_window": service.roll_window, "restart_window": service.restart_window}
     return {
         **dane,
