@@ -44,6 +44,9 @@ _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 
 T = TypeVar("T")
 
+# Whether a host, without the user that may stand before it, is this machine; None: nobody knows.
+IsHere = Callable[[str], Awaitable[bool | None]]
+
 
 async def put(
     hosts: Iterable[str],
@@ -52,10 +55,12 @@ async def put(
     contents: Mapping[str, str],
     in_thread: InThread,
     scratch: Scratch | None = None,
+    is_here: IsHere | None = None,
 ) -> None:
     """Put challenges on every host; `contents` are key authorizations by token.
 
-    `scratch`: as for `shell_on`. Every host is tried, all at once; some may have them when this
+    `scratch`: as for `shell_on`. `is_here` knows which hosts are this machine; without it the
+    system is asked, in a thread. Every host is tried, all at once; some may have them when this
     raises. Raises `Transient` or `Permanent` naming those that failed; ValueError, before anything
     is written, for what is no challenge.
     """
@@ -73,7 +78,7 @@ async def put(
     def put_there(host: str) -> Awaitable[None]:
         return _there(host, words, server_dir, apex, Failed.CHALLENGE_NOT_PUT, scratch)
 
-    await _on_each(hosts, put_here, put_there, in_thread)
+    await _on_each(hosts, put_here, put_there, in_thread, is_here)
 
 
 async def remove(
@@ -83,6 +88,7 @@ async def remove(
     tokens: Iterable[str],
     in_thread: InThread,
     scratch: Scratch | None = None,
+    is_here: IsHere | None = None,
 ) -> None:
     """Take challenges away again; those that are not there are fine. Directories stay.
 
@@ -104,7 +110,7 @@ async def remove(
     def remove_there(host: str) -> Awaitable[None]:
         return _there(host, words, server_dir, apex, Failed.CHALLENGE_NOT_REMOVED, scratch)
 
-    await _on_each(hosts, remove_here, remove_there, in_thread)
+    await _on_each(hosts, remove_here, remove_there, in_thread, is_here)
 
 
 def check(apex: str, token: str, content: str | None = None) -> None:
@@ -124,15 +130,16 @@ async def _on_each(
     here: Callable[[], None],
     there: Callable[[str], Awaitable[None]],
     in_thread: InThread,
+    is_here: IsHere | None,
 ) -> None:
     """Run `here` if one of the hosts is this machine, and `there` for each of the others."""
     hosts = list(dict.fromkeys(hosts))
 
-    def sort() -> list[bool]:
-        return [is_local(machine_of(host)) for host in hosts]
+    async def by_system(host: str) -> bool:
+        return await in_thread(lambda: is_local(machine_of(host)))
 
-    local = await in_thread(sort)
-    works = [there(host) for host, is_here in zip(hosts, local, strict=True) if not is_here]
+    local = await asyncio.gather(*map(is_here or by_system, hosts))
+    works = [there(host) for host, here_too in zip(hosts, local, strict=True) if not here_too]
     if any(local):
         works.append(in_thread(lambda: apart(here)))
     results = await asyncio.gather(*works, return_exceptions=True)

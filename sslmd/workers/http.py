@@ -23,8 +23,10 @@ from sslmd.core.spec import AcmeCa
 from sslmd.core.words.sentence import say
 from sslmd.dns.answers import addresses_in
 from sslmd.net.probe_messages import NotShown
+from sslmd.processes import InThread
 from sslmd.servers import http01
 from sslmd.servers.http01_look import LOOKS, MOST_OF_NAME, fetch_back
+from sslmd.servers.local import Locality
 from sslmd.store.layout import http_note
 from sslmd.store.notes import read_lines, write_lines
 from sslmd.store.scratch import Scratch
@@ -54,24 +56,31 @@ class WebServers:
     is_checked: bool
     threads: Threads
     scratch: Scratch
+    locality: Locality
+
+    @property
+    def _means(self) -> tuple[InThread, Scratch, http01.IsHere]:
+        return self.threads.aside, self.scratch, self.locality.is_local
 
     async def put(self, group: str, contents: Mapping[str, str]) -> None:
         """Put files on all of them; raises as `http01.put` does."""
         where = self.hosts, self.folder, group
-        await http01.put(*where, contents, self.threads.aside, self.scratch)
+        await http01.put(*where, contents, *self._means)
 
     async def remove(self, group: str, tokens: Iterable[str]) -> None:
         """Take files away from all of them; raises as `http01.put` does."""
         where = self.hosts, self.folder, group
-        await http01.remove(*where, tokens, self.threads.aside, self.scratch)
+        await http01.remove(*where, tokens, *self._means)
 
 
-def web_servers(config: Config, site: Site, threads: Threads) -> WebServers | None:
+def web_servers(
+    config: Config, site: Site, threads: Threads, locality: Locality
+) -> WebServers | None:
     """Return the web servers of a configuration, None where it names none, or no folder."""
     web = next((one for one in config.server_classes if one.kind is ServerKind.WEB), None)
     if web is None or web.server_dir is None:
         return None
-    return WebServers(web.servers, web.server_dir, web.http_check, threads, site.scratch)
+    return WebServers(web.servers, web.server_dir, web.http_check, threads, site.scratch, locality)
 
 
 def http_services(config: Config) -> Iterator[ServiceConfig]:
@@ -94,7 +103,7 @@ class FileChallenges:
         self._ordering = ordering
         self._note = http_note(home)
         self._checks = checks
-        self._web = web_servers(config, ordering.site, ordering.threads)
+        self._web = web_servers(config, ordering.site, ordering.threads, Locality(ordering.net))
         self._tokens: tuple[str, ...] = ()
         self._turn = asyncio.Semaphore(LOOKS)
         self._lookups = asyncio.Semaphore(LOOKUPS)
@@ -213,7 +222,9 @@ def left_behind(site: Site) -> list[FilesLeft]:
 async def remove_left_behind(found: Sequence[FilesLeft], ordering: Ordering) -> None:
     """Take away what `left_behind` found."""
     for cert, note, tokens in found:
-        web = web_servers(ordering.site.config, ordering.site, ordering.threads)
+        web = web_servers(
+            ordering.site.config, ordering.site, ordering.threads, Locality(ordering.net)
+        )
         await _remove(cert, web, tokens, note, ordering)
 
 

@@ -17,6 +17,7 @@ from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
 from sslmd.servers import http01
+from sslmd.servers.local import Locality
 from sslmd.store.notes import read_lines, write_lines
 from sslmd.workers.http import WebServers, http_services, web_servers
 from sslmd.workers.tools import Site, Telling, Threads
@@ -52,10 +53,11 @@ class TestFiles:
 
     __test__ = False
 
-    def __init__(self, site: Site, threads: Threads, telling: Telling) -> None:
+    def __init__(self, site: Site, threads: Threads, telling: Telling, locality: Locality) -> None:
         self._site = site
         self._threads = threads
         self._telling = telling
+        self._locality = locality
         self._note = site.tree.http_test_note
         self._noting = asyncio.Lock()
         self._turn = asyncio.Semaphore(AT_ONCE)
@@ -68,7 +70,7 @@ class TestFiles:
         where it cannot be noted.
         """
         config = self._site.config
-        web = web_servers(config, self._site, self._threads)
+        web = web_servers(config, self._site, self._threads, self._locality)
         if web is None or not web.hosts:
             raise Permanent(Reason(Failed.NO_WEB_TEST))
         await self.remove_left()
@@ -102,7 +104,7 @@ class TestFiles:
             self._telling.tell("order-trouble", str(err), None)
             return
         old = tuple(left - self._used)
-        web = web_servers(self._site.config, self._site, self._threads)
+        web = web_servers(self._site.config, self._site, self._threads, self._locality)
         if old and web is not None:
             for text in await self._remove(Test(web, old)):
                 self._telling.tell("order-trouble", f"{text}; it is tried again later", None)

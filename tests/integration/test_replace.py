@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.stand.acme_site import ZONE, World, world
 from tests.stand.pebble import Pebble
+from tests.stand.server import wait_until
+
+# Of a zone that nobody serves.
+BROKEN = "gone.test/x"
 
 
 @pytest.fixture
@@ -17,13 +21,16 @@ def here(tmp_path: Path) -> Iterator[World]:
         yield one
 
 
-def limited(here: World, number: int, orders: str) -> Pebble:
+def limited(
+    here: World, number: int, orders: str, more: Mapping[str, Sequence[str]] | None = None
+) -> Pebble:
     """Make a site of so many certificates of a CA that takes so many orders."""
     primary = here.bind()
     ca = here.pebble(settings={"PEBBLE_VA_ALWAYS_VALID": "1"})
     here.site.use(ca, more=f"ca_limits = {{ orders = '{orders}' }}")
     here.site.publish(primary)
-    here.site.write({f"{ZONE}/s{n:02}": [f"s{n:02}.{ZONE}"] for n in range(number)})
+    services = {f"{ZONE}/s{n:02}": [f"s{n:02}.{ZONE}"] for n in range(number)}
+    here.site.write({**services, **(more or {})})
     return ca
 
 
@@ -50,26 +57,45 @@ def test_orders_wait_for_the_limit_and_say_so(here: World) -> None:
 
 
 def test_everything_of_a_ca_is_replaced_within_its_limits_and_over_a_restart(here: World) -> None:
-    """Thirty certificates, ten at once, then one in half a second; one fails; a restart amid."""
-    ca = limited(here, 12, "60/15s")
+    """Thirty certificates and one that fails, by tens, with a daemon that is killed amid."""
+    ca = limited(here, 30, "60/15s", {BROKEN: ["x.gone.test"]})
     here.site.start()
-    before = {cert: one["curr"]["serial"] for cert, one in here.site.wait_settled().items()}
+    status = here.site.wait_settled(BROKEN)
+    before = {cert: one["curr"]["serial"] for cert, one in status.items() if cert != BROKEN}
     # From here on few at a time.
-    here.site.put("ca-info.conf", here.site.ca.replace("60/15s", "4/8s"))
+    here.site.put("ca-info.conf", here.site.ca.replace("60/15s", "10/5s"))
     here.site.ctl("reload")
     # Without --yes nothing happens, and a forecast is told.
     refused = here.site.ctl("replace", "--ca", "pebble", status=2)
-    assert "12 certificates of pebble: about" in refused.stdout
-    assert "bounded by 4 orders in 8 s: the last at" in refused.stdout
+    assert "31 certificates of pebble: about" in refused.stdout
+    assert "bounded by" in refused.stdout
     assert "give --yes" in refused.stderr
     assert "no CA called nobody" in here.site.ctl("replace", "--ca", "nobody", status=1).stderr
+    made = ca.orders()
     accepted = here.site.ctl("replace", "--ca", "pebble", "--yes", "--no-wait")
-    assert accepted.stdout.splitlines()[-1] == "12 accepted"
-    here.site.wait_line("certificate issued", count=14)
+    assert accepted.stdout.splitlines()[-1] == "31 accepted"
+    here.site.wait_line("certificate issued", count=30 + 5)
     assert "replacing certificates of pebble: " in here.site.ctl("status").stdout
     here.site.kill()
     here.site.start()
-    after = here.site.wait_settled()
+    done = "replacing certificates of pebble: 30 of 31 done, 1 failed and are tried again, 0 wait"
+    wait_until(lambda: done in here.site.ctl("status").stdout, done)
+    after = here.site.wait_settled(BROKEN)
     assert all(after[cert]["curr"]["serial"] != serial for cert, serial in before.items())
+    assert ca.orders() <= made + 30 + 8  # those under way when it was killed
+
+
+def test_a_drill_and_a_replacement_that_is_waited_for(here: World) -> None:
+    ca = limited(here, 3, "60/15s")
+    here.site.start()
+    here.site.wait_settled()
+    drill = here.site.ctl("replace", "--ca", "pebble", "--dry-run")
+    assert drill.stdout.splitlines()[-1] == "3 done"
+    assert ca.orders() == 6
+    here.site.put("ca-info.conf", here.site.ca.replace("60/15s", "1/3s"))
+    here.site.ctl("reload")
+    done = here.site.ctl("replace", "--all", "--revoked", "--yes")
+    assert done.stdout.splitlines()[-1] == "3 done"
+    assert ca.orders() == 9
+    here.site.wait_settled()
     assert "replacing" not in here.site.ctl("status").stdout
-    assert ca.orders() <= 12 + 12 + 4  # those under way when it was killed

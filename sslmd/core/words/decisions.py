@@ -250,7 +250,8 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     ),
     Why.CA_PACED: _paced,
     Why.CA_HOLD: (
-        "the CA {ca} wants to be left alone until {until}[; it has told so already: {why}]"
+        "the CA {ca} wants to be left alone until {until}[ ({limit})]"
+        "[; it has told so already: {why}]"
     ),
     Why.CA_RENEWAL: (
         "its key and its name stay; {lead} d before its end, because what it signs lives for up to "

@@ -8,6 +8,7 @@ from typing import Any
 
 from sslmd.core.errors import Transient
 from sslmd.daemon.api.server import Client
+from sslmd.servers.local import Locality
 from sslmd.wire.messages import Notice
 from sslmd.workers.http_test import Test, TestFiles
 from sslmd.workers.tools import Site, Telling, Threads
@@ -22,9 +23,9 @@ AT_ONCE = 4
 class HttpTests:
     """Holds the files of all clients; one per daemon."""
 
-    def __init__(self, site: Site, threads: Threads, telling: Telling) -> None:
+    def __init__(self, site: Site, threads: Threads, telling: Telling, locality: Locality) -> None:
         self._threads = threads
-        self._files = TestFiles(site, threads, telling)
+        self._files = TestFiles(site, threads, telling, locality)
         self._under_way = 0
 
     async def run(self, client: Client) -> dict[str, Any]:

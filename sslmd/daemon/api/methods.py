@@ -76,7 +76,9 @@ class Methods:
         self._requests = Requests(planner, self._asking)
         self._replacing = Replacing(planner, self._requests)
         self._deliveries = Deliveries(planner)
-        self.http_tests = HttpTests(planner.site, planner.threads, planner.telling)
+        self.http_tests = HttpTests(
+            planner.site, planner.threads, planner.telling, planner.locality
+        )
         self._accounts = AccountMethods(planner)
         self._reload = reload
         self._status = StatusDocument(planner, started, pid)
