@@ -61,10 +61,6 @@ MOST_DAMAGED = 8
 LOOKING_UP = 8.0
 _LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="look-ups")
 
-# What is asked of the C library cannot be cancelled, and takes as long as the name servers of
-# resolv.conf(5) like: they hold up nobody but others who look up names.
-_LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="look-ups")
-
 _NO_WAY = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 )
