@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 
@@ -14,6 +16,8 @@ from tests.stand.acme_site import CERT, ZONE, World
 TEN = [ZONE, f"*.{ZONE}", *(f"{letter}.{ZONE}" for letter in "abcdefgh")]
 ZONES = ["a.test", "b.test", "c.test"]
 TWENTY = 20
+HUNDRED = 100
+THOUSAND = 1_000
 RUNS = 3
 
 
@@ -25,12 +29,16 @@ def orders(top: Path) -> list[str]:
     ten = [_one(top / f"ten{number}") for number in range(RUNS)]
     twenty, reloads = _twenty(top / "twenty")
     counted = ", ".join(map(str, reloads))
+    hundred = _many(top / "hundred", HUNDRED, {})
+    thousand = _many(top / "thousand", THOUSAND, {"PEBBLE_VA_ALWAYS_VALID": "1"})
     return [
         "Pebble as the CA, which asks to wait a second for the validations and one for the",
         "certificate; BIND as a primary with two secondaries:",
         "",
         f"- ten names, a wildcard among them, by dns-01, from start to live: {median(ten):.1f} s",
         f"- {TWENTY} orders in three zones at once: {twenty:.1f} s, with {counted} reloads",
+        f"- {HUNDRED} orders in three zones at once, CA without waits: {hundred}",
+        f"- {THOUSAND} orders, the CA believes everything: {thousand}",
     ]
 
 
@@ -62,3 +70,62 @@ def _twenty(top: Path) -> tuple[float, list[int]]:
         world.site.start()
         world.site.wait_line(" is live", TWENTY)
         return time.monotonic() - began, [primary.reloads(zone) for zone in ZONES]
+
+
+def _many(top: Path, number: int, settings: Mapping[str, str]) -> str:
+    """Return what so many orders in three zones take, from start to live."""
+    print(f"{number} orders at Pebble", file=sys.stderr)
+    with ExitStack() as stack:
+        top.mkdir(parents=True)
+        world = World(top, stack)
+        primary = world.bind(*ZONES)
+        ca = world.pebble(primary, retry_after=0, settings=settings)
+        world.site.use(ca)
+        world.site.publish(primary)
+        names = [(one, ZONES[one % len(ZONES)]) for one in range(number)]
+        world.site.write({f"{zone}/s{n:04}": [f"n{n}.{zone}"] for n, zone in names})
+        began = time.monotonic()
+        world.site.start()
+        assert world.site.process is not None
+        pid = world.site.process.pid
+        deadline = began + LONGEST
+        while time.monotonic() < deadline:
+            live = sum(" is live" in line for line in list(world.site.lines))
+            if live >= number:
+                break
+            time.sleep(0.2)
+        seconds, pids = time.monotonic() - began, _family(pid)
+        cpu, memory = sum(map(_cpu, pids)), sum(map(_memory, pids))
+        counted = ", ".join(str(primary.reloads(zone)) for zone in ZONES)
+        done = "" if live >= number else f"only {live} live after "
+        return (
+            f"{done}{seconds:.1f} s, {cpu / max(live, 1):.3f} CPU-s each and {memory:.0f} MB in "
+            f"the daemon and its network process, {counted} reloads"
+        )
+
+
+# Seconds; what is not live then is not waited for.
+LONGEST = 900.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _family(pid: int) -> set[int]:
+    """Return a process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {pid, *map(int, children)}
+
+
+def _cpu(pid: int) -> float:
+    """Return the seconds of CPU that a process has had, and those of its children that ended."""
+    with suppress(OSError):
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, words[11:15])) / _TICKS
+    return 0.0
+
+
+def _memory(pid: int) -> float:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
