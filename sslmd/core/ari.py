@@ -74,7 +74,7 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WindowAnswer:
     """A CA's answer: seconds since 1970, as they came. `retry_after`: None without one."""
 
     start: float
@@ -114,7 +114,11 @@ def _base64(data: bytes) -> str:
 
 
 def looked(
-    before: Advice | None, answer: Answer | Fault, life: Life, now: datetime, wait: float = 0.0
+    before: Advice | None,
+    answer: WindowAnswer | Fault,
+    life: Life,
+    now: datetime,
+    wait: float = 0.0,
 ) -> Advice:
     """Return what is known after a look. `wait` (0 to 1) spreads looks that come again later."""
     window = None if isinstance(answer, Fault) else _window(answer, life)
@@ -142,7 +146,7 @@ def _unanswered(before: Advice | None, fault: Fault, now: datetime, wait: float)
     return replace(before, looked=now, next_look=again, failures=failures + 1, silent_since=since)
 
 
-def _window(answer: Answer, life: Life) -> tuple[datetime, datetime] | None:
+def _window(answer: WindowAnswer, life: Life) -> tuple[datetime, datetime] | None:
     """Return the window, None for one that is none, or of another time (§4.2)."""
     try:
         begin = datetime.fromtimestamp(answer.start, UTC)

@@ -22,7 +22,7 @@ MOST_HOLDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class CaHold:
     """`limit` of `whose` bucket ("" : all of them) at the CA of this directory; `said`: its words.
 
     `limit` "": the CA as a whole.
@@ -39,7 +39,7 @@ class Hold:
         return Reason(Why.CA_HOLD, until=self.until, ca=ca, why=Said(self.said) or None)
 
 
-def hold_of(err: RateLimited, server: str, account: str, mark: str, now: datetime) -> Hold | None:
+def hold_of(err: RateLimited, server: str, account: str, mark: str, now: datetime) -> CaHold | None:
     """Return what an error holds beside the certificate that met it, None if nothing.
 
     `account`: whose orders, as the buckets have it; `mark`: the certificate's set of names.
@@ -49,20 +49,20 @@ def hold_of(err: RateLimited, server: str, account: str, mark: str, now: datetim
     until, said = err.retry_at, str(err)
     if not err.limit:
         until = min(until, now + LONGEST_OF_ALL)
-        return Hold(server, until, said=said)
+        return CaHold(server, until, said=said)
     buckets = {CaLimit.ORDERS: account, CaLimit.NAMES: mark, CaLimit.DOMAIN: err.whose}
     if err.limit == CaLimit.FAILED or (err.limit == CaLimit.DOMAIN and not err.whose):
         return None  # of one name: who has it knows
-    return Hold(server, until, err.limit, buckets.get(CaLimit(err.limit), ""), said)
+    return CaHold(server, until, err.limit, buckets.get(CaLimit(err.limit), ""), said)
 
 
 class Holds:
     """All of them."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, str, str], Hold] = {}
+        self._held: dict[tuple[str, str, str], CaHold] = {}
 
-    def add(self, hold: Hold, now: datetime) -> None:
+    def add(self, hold: CaHold, now: datetime) -> None:
         """Take one in; what is over goes."""
         self._held = {key: one for key, one in self._held.items() if one.until > now}
         key = (hold.server, hold.limit, hold.whose)
@@ -70,17 +70,17 @@ class Holds:
         if len(self._held) < MOST_HOLDS and (there is None or there.until < hold.until):
             self._held[key] = hold
 
-    def noted(self) -> tuple[Hold, ...]:
+    def noted(self) -> tuple[CaHold, ...]:
         """Return all, to be noted."""
         return tuple(self._held.values())
 
-    def of(self, server: str, keys: Iterable[Key], now: datetime) -> Hold | None:
+    def of(self, server: str, keys: Iterable[Key], now: datetime) -> CaHold | None:
         """Return what holds an order that takes from these buckets longest, None if nothing."""
         found = [self._held.get((server, "", ""))]
         found += [self._held.get((whose[0], str(limit), whose[1])) for limit, whose in keys]
         held = [one for one in found if one is not None and one.until > now]
         return max(held, key=lambda one: one.until, default=None)
 
-    def new_account(self, server: str, now: datetime) -> Hold | None:
+    def new_account(self, server: str, now: datetime) -> CaHold | None:
         """Return what keeps from another account at a CA."""
         return self.of(server, [(CaLimit.ACCOUNTS, (server, ""))], now)

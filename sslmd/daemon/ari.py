@@ -13,7 +13,7 @@ import heapq
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sslmd.core.ari import LATEST, LONG, Answer, Fault, Life, looked
+from sslmd.core.ari import LATEST, LONG, Fault, Life, WindowAnswer, looked
 from sslmd.core.events import Advised
 from sslmd.core.jobs import AskCa, CertJob, Job
 from sslmd.core.names import CertId
@@ -34,7 +34,7 @@ from sslmd.workers.tools import Site, Threads
 AT_ONCE, EVERY = 20, timedelta(seconds=2)
 
 
-class RenewalInfo:
+class RenewalLooks:
     """The reconciler of looks: one job per CA, by the name of its table."""
 
     name = "ari"
@@ -174,7 +174,7 @@ class RenewalInfo:
                 continue
             tree = self._site.tree
             ident = await self._threads.aside(ari.id_of_set, tree, cert, facts.name)
-            got: Answer | Fault | None = Fault.LASTING
+            got: WindowAnswer | Fault | None = Fault.LASTING
             if ident:
                 got = await ari.ask(self._net, server, ident, note.issued_at, now)
             if got is None:

@@ -25,9 +25,10 @@ Errors = dict[CertId, Exception]
 # Seconds to the next try after a write failed.
 RETRY = 20.0
 
-# Seconds from one batch to the next that nobody waits for: with thousands of certificates on their
-# way, what happens to one in between is written together.
+# Seconds from a batch of many to the next that nobody waits for: with thousands of certificates on
+# their way, what happens to one in between is written together.
 PAUSE = 0.5
+MANY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +131,9 @@ class Ledger:
                 return
             if errors:
                 loop.call_later(RETRY, self._wanted.set)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._urgent.wait(), PAUSE)
+            if len(batch) >= MANY:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._urgent.wait(), PAUSE)
 
     def _pages_of(self, which: Iterable[CertId]) -> tuple[dict[CertId, Page], Errors]:
         """Return what to write, and whose page cannot be made; what is gone has none."""

@@ -21,7 +21,7 @@ from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import CertId
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered
-from sslmd.daemon.ari import RenewalInfo
+from sslmd.daemon.ari import RenewalLooks
 from sslmd.daemon.certs import Certs
 from sslmd.daemon.challenges import ChallengeZones
 from sslmd.daemon.dh import DhGroups
@@ -103,7 +103,7 @@ class Planner:
         delivering = Delivering(*common, resolver, self.locality, means.runs, net)
         self.zones = Zones(Publishing(*common, means), self.registry, self.loop, self._tell)
         self.hosts = Hosts(delivering, self.registry, self.loop)
-        self.ari = RenewalInfo(net, site, threads, self.registry, self.loop)
+        self.ari = RenewalLooks(net, site, threads, self.registry, self.loop)
         self.dh = DhGroups(site, threads, telling, self.loop, self._tell)
         self.held = HeldCerts(self.look_at_held, self.registry, site.now, telling.bug)
         ways = self.ordering, delivering, self.registry, self.loop, bus

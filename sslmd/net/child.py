@@ -28,7 +28,7 @@ from sslmd.net import (
 )
 from sslmd.net.acme import AcmeSteps
 from sslmd.net.link import A, Asker, Handlers, Operation, Q, link_on
-from sslmd.net.messages import PING, Alive, Limit
+from sslmd.net.messages import PING, Alive, NetLimit
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_NAME = 15
@@ -67,17 +67,17 @@ def _load() -> None:
             _ = operation.asked, operation.answered
 
 
-async def _serve(end: socket.socket, limits: tuple[Limit, ...]) -> None:
+async def _serve(end: socket.socket, limits: tuple[NetLimit, ...]) -> None:
     async def alive(_: Alive) -> Alive:
         return Alive(os.geteuid(), limits)
 
-    class Daemon:
+    class FromDaemon:
         """What the daemon does for us."""
 
         async def call(self, operation: Operation[Q, A], asked: Q) -> A:
             return await link.call(operation, asked)
 
-    link = await link_on(end, {PING: alive, **handlers_of(Daemon())}, _bug)
+    link = await link_on(end, {PING: alive, **handlers_of(FromDaemon())}, _bug)
     await link.run()
 
 

@@ -22,7 +22,7 @@ from sslmd.core.reason import Reason
 from sslmd.core.words.sentence import say
 from sslmd.net import resolver_files
 from sslmd.net.link import A, Handlers, Link, LinkError, NetGone, Operation, Q, link_on
-from sslmd.net.messages import PING, Alive, Limit
+from sslmd.net.messages import PING, Alive, NetLimit
 
 # Whom it becomes, by systemd/sysusers.d.
 USER = "sslmd-net"
@@ -116,7 +116,7 @@ class Net:
         self._untold, self._silence, self._silent_until = 0, 0.0, 0.0
         self._lines, self._last = float(LINES), ""
         # What holds the one that was started last, as it said before it read anything.
-        self.limits: tuple[Limit, ...] = ()
+        self.limits: tuple[NetLimit, ...] = ()
 
     @property
     def pid(self) -> int:
@@ -137,11 +137,11 @@ class Net:
     @property
     def weakness(self) -> Reason | None:
         """What of it is less apart from the daemon than it could be."""
-        if not self.limits or Limit.UID in self.limits:
+        if not self.limits or NetLimit.UID in self.limits:
             return None
-        if Limit.NOBODY in self.limits:
+        if NetLimit.NOBODY in self.limits:
             return Reason(Failed.NET_NOBODY, user=self._user)
-        is_open = Limit.LANDLOCK not in self.limits
+        is_open = NetLimit.LANDLOCK not in self.limits
         if os.geteuid() == 0:
             code = Failed.NET_ROOT_OPEN if is_open else Failed.NET_STAYS_ROOT
             return Reason(code, user=self._user)
@@ -266,28 +266,32 @@ class Net:
         async with self._changed:
             self._changed.notify_all()
 
+    async def _started(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        """Start one; return it, and our end of the line to it. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    self._user if os.geteuid() == 0 else "",
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    pass_fds=(theirs.fileno(),),
+                    cwd="/",
+                    env={name: os.environ[name] for name in PASSED if name in os.environ},
+                )
+            except BaseException:
+                ours.close()
+                raise
+        return process, ours
+
     async def _one_life(self, begun: asyncio.Event) -> Reason:
         """Start one and stay with it to its end; return how it ended."""
         files = resolver_files.identities()
-        ours, theirs = socket.socketpair()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                str(theirs.fileno()),
-                str(os.getpid()),
-                self._user if os.geteuid() == 0 else "",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                pass_fds=(theirs.fileno(),),
-                cwd="/",
-                env={name: os.environ[name] for name in PASSED if name in os.environ},
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        process, ours = await self._started()
         self._process = process
         begun.set()
         words = asyncio.ensure_future(self._listen(process))
@@ -357,7 +361,7 @@ class Net:
                 self._weakness = self.weakness
                 await self._notify()
             await asyncio.sleep(PING_EVERY)
-            if Limit.LANDLOCK in self.limits and resolver_files.identities() != files:
+            if NetLimit.LANDLOCK in self.limits and resolver_files.identities() != files:
                 return Reason(Failed.NET_FILES)
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from sslmd.net.link import Operation, message
 
 
-class Limit(StrEnum):
+class NetLimit(StrEnum):
     """What holds the network process (`net.sandbox`)."""
 
     UID = "uid"  # it has a user of its own
@@ -25,7 +25,7 @@ class Alive:
     """Whether the other side still turns; the answer has its user, and what holds it."""
 
     uid: int = -1
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[NetLimit, ...] = ()
 
 
 PING: Operation[Alive, Alive] = Operation("alive", Alive, Alive)

@@ -22,7 +22,7 @@ import struct
 import sys
 from contextlib import suppress
 
-from sslmd.net.messages import Limit
+from sslmd.net.messages import NetLimit
 
 # prctl(2)
 _PR_SET_DUMPABLE = 4
@@ -61,7 +61,7 @@ _RANDOM = ("/dev/urandom", "/dev/null")
 _NOBODY = "nobody"
 
 
-def enter(user: str) -> tuple[Limit, ...]:
+def enter(user: str) -> tuple[NetLimit, ...]:
     """Give up everything that reading the network does not need; return what holds now.
 
     `user`: whom to become, "" to stay who we are. Where that cannot be it is `nobody`, and where
@@ -69,7 +69,7 @@ def enter(user: str) -> tuple[Limit, ...]:
     site stands still. The daemon reports what is missing.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    held: list[Limit] = []
+    held: list[NetLimit] = []
     # The kernel takes it before the daemon where memory is short.
     with suppress(OSError):
         pathlib.Path("/proc/self/oom_score_adj").write_text(f"{OOM_SCORE}\n")
@@ -86,23 +86,23 @@ def enter(user: str) -> tuple[Limit, ...]:
     if user and (changed := _become(user)):
         held.append(changed)
     if _drop_capabilities(libc):
-        held.append(Limit.CAPABILITIES)
+        held.append(NetLimit.CAPABILITIES)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
-        held.append(Limit.NO_NEW_PRIVS)
+        held.append(NetLimit.NO_NEW_PRIVS)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     if _landlock(libc):
-        held.append(Limit.LANDLOCK)
+        held.append(NetLimit.LANDLOCK)
     if _seccomp(libc):
-        held.append(Limit.SECCOMP)
+        held.append(NetLimit.SECCOMP)
     return tuple(held)
 
 
-def _become(user: str) -> Limit | None:
+def _become(user: str) -> NetLimit | None:
     """Become `user`, else `nobody`; return what that is worth, None where we stay who we are.
 
     A user that is root by its number counts as none.
     """
-    for name, limit in ((user, Limit.UID), (_NOBODY, Limit.NOBODY)):
+    for name, limit in ((user, NetLimit.UID), (_NOBODY, NetLimit.NOBODY)):
         try:
             entry = pwd.getpwnam(name)
         except KeyError:

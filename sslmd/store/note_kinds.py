@@ -17,7 +17,7 @@ from datetime import datetime
 from operator import attrgetter
 
 from sslmd.core.dane.content import ZoneNotes
-from sslmd.core.holds import Hold
+from sslmd.core.holds import CaHold
 from sslmd.core.host.needs import Belonging
 from sslmd.core.names import BadName, CertId, DomainName, GroupName, parse_service
 from sslmd.store.layout import Tree, host_of
@@ -168,7 +168,7 @@ HOME_NOTE = NoteKind(HomeNote, Nonsense.ANEW)
 class HoldsNote:
     """What CAs asked to be left alone with."""
 
-    hold: tuple[Hold, ...] = ()
+    hold: tuple[CaHold, ...] = ()
 
 
 HOLDS_NOTE = NoteKind(HoldsNote, Nonsense.ANEW)

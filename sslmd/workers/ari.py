@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime
 
 from sslmd.acme.refusals import retry_at
-from sslmd.core.ari import FRESH, Answer, Fault
+from sslmd.core.ari import FRESH, Fault, WindowAnswer
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, SetName
 from sslmd.net.acme_messages import RENEWAL_INFO, AcmeProblem, CaAddress, OfCertificate
@@ -37,7 +37,7 @@ def id_of_set(tree: Tree, cert: CertId, name: SetName) -> str:
 
 async def ask(
     net: Asker, server: CaAddress, ident: str, issued: datetime | None, now: datetime
-) -> Answer | Fault | None:
+) -> WindowAnswer | Fault | None:
     """Return what a CA answers about a certificate, None if it offers no such answers.
 
     `issued`: when it issued that one.
@@ -54,7 +54,7 @@ async def ask(
             return None
         return _fault(got, issued, now)
     again = retry_at(got.retry_after, now)
-    return Answer(got.start, got.end, got.explanation, again - now if again else None)
+    return WindowAnswer(got.start, got.end, got.explanation, again - now if again else None)
 
 
 def _fault(problem: AcmeProblem, issued: datetime | None, now: datetime) -> Fault:

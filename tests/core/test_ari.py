@@ -18,9 +18,9 @@ from sslmd.core.ari import (
     SILENT,
     SOONEST,
     Advice,
-    Answer,
     Fault,
     Life,
+    WindowAnswer,
     certificate_id,
     looked,
     pause,
@@ -54,8 +54,10 @@ draws = st.floats(-1, 1)
 spans = st.timedeltas(timedelta(seconds=1), days(400))
 
 
-def answer(begin: datetime, end: datetime, url: str = "", again: timedelta | None = HOUR) -> Answer:
-    return Answer(begin.timestamp(), end.timestamp(), url, again)
+def answer(
+    begin: datetime, end: datetime, url: str = "", again: timedelta | None = HOUR
+) -> WindowAnswer:
+    return WindowAnswer(begin.timestamp(), end.timestamp(), url, again)
 
 
 def life(draw: float = 0.0) -> Life:
@@ -124,7 +126,7 @@ def test_faults_that_pass_are_asked_again_soon_and_then_seldom() -> None:
 
 @given(st.floats(), st.floats())
 def test_any_numbers_give_a_window_or_none(start: float, end: float) -> None:
-    one = looked(None, Answer(start, end, "x" * 10_000), life(), NOW)
+    one = looked(None, WindowAnswer(start, end, "x" * 10_000), life(), NOW)
     assert SOONEST <= one.next_look - NOW <= LATEST
     assert len(one.explanation) <= 500
     if one.begin is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from sslmd.core.buckets import CaLimit
 from sslmd.core.errors import RateLimited
-from sslmd.core.holds import Hold, Holds, hold_of
+from sslmd.core.holds import CaHold, Holds, hold_of
 
 NOW = datetime(2027, 1, 2, tzinfo=UTC)
 CA, OTHER = "https://ca.example/dir", "https://other.example/dir"
@@ -65,5 +65,5 @@ def test_a_name_holds_its_certificate_alone() -> None:
 def test_the_longest_stays() -> None:
     holds = Holds()
     for minutes in (10, 30, 20):
-        holds.add(Hold(CA, NOW + timedelta(minutes=minutes)), NOW)
+        holds.add(CaHold(CA, NOW + timedelta(minutes=minutes)), NOW)
     assert [one.until for one in holds.noted()] == [NOW + timedelta(minutes=30)]

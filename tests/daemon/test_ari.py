@@ -18,7 +18,7 @@ from sslmd.core.names import CertId
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, SetNote
 from sslmd.core.view import Decision
-from sslmd.daemon.ari import AT_ONCE, EVERY, RenewalInfo
+from sslmd.daemon.ari import AT_ONCE, EVERY, RenewalLooks
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Entry, Registry, Taken
 from sslmd.net.acme_messages import AcmeProblem, OfCertificate
@@ -82,7 +82,7 @@ class World:
         self.registry = Registry()
         self.loop = Loop(self.site.now, 1, lambda _: "", lambda _: None, tools.telling.bug)
         self.ca = Ca(answer)
-        self.looks = RenewalInfo(self.ca, self.site, tools.threads, self.registry, self.loop)
+        self.looks = RenewalLooks(self.ca, self.site, tools.threads, self.registry, self.loop)
         self.loop.add(self.looks)
         self.pem = a_certificate()
 

@@ -145,6 +145,7 @@ async def test_what_nobody_waits_for_is_written_together(
         save(*args, **more)
 
     monkeypatch.setattr(certs, "save", counted)
+    monkeypatch.setattr("sslmd.daemon.ledger.MANY", 1)
     ledger = Ledger(tools.site, lambda _: Page(CertState(), {}), lambda *_: None)
     ledger.start()
     ledger.note(WEB, [entry("first")])

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sslmd.core.ari import Answer, Life, looked
+from sslmd.core.ari import Life, WindowAnswer, looked
 from sslmd.core.events import Advertised, CertIssued, Event, KeyMade, ProdUpdated, Rolled
 from sslmd.core.jobs import CertJob, Deliver, Job, MakeKey, Order, Pool, Roll
 from sslmd.core.lifecycle import advance
@@ -45,7 +45,7 @@ class Site:
         want, begin = self.wants[cert], self.now - days(10)
         curr = facts(want, begin, cert=(begin, begin + days(90)))
         end = self.now - MINUTE * random.randint(1, 10**5)
-        said = Answer((end - days(1)).timestamp(), end.timestamp())
+        said = WindowAnswer((end - days(1)).timestamp(), end.timestamp())
         advice = looked(None, said, Life(begin, begin + days(90)), self.now)
         note = SetNote(0.0, begin, "le", ari=advice)
         name, held = curr.name, Delivered(curr.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.core.ari import Answer, Fault
+from sslmd.core.ari import Fault, WindowAnswer
 from sslmd.net.acme_messages import CaAddress
 from sslmd.net.inside import Inside
 from sslmd.pki.renewal_id import renewal_id
@@ -61,14 +61,14 @@ async def test_what_pebble_answers(here: World) -> None:
         return await ask(net, server, ident, issued, now)
 
     usual = await answer()
-    assert isinstance(usual, Answer)
+    assert isinstance(usual, WindowAnswer)
     assert usual.retry_after == timedelta(hours=6)
     moved = await answer(window(now + DAY, now + 2 * DAY, "https://ca.example/why"))
-    assert isinstance(moved, Answer)
+    assert isinstance(moved, WindowAnswer)
     assert moved.start == pytest.approx((now + DAY).timestamp(), abs=1)
     assert moved.explanation == "https://ca.example/why"
     past = await answer(window(now - 2 * DAY, now - DAY))
-    assert isinstance(past, Answer)
+    assert isinstance(past, WindowAnswer)
     assert past.end < now.timestamp()
     assert await answer(window(now + 2 * DAY, now + DAY)) is Fault.LASTING
     assert await answer('{"suggestedWindow": 7}') is Fault.LASTING

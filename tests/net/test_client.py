@@ -19,7 +19,7 @@ from sslmd.net.acme_messages import DIRECTORY, AcmeProblem, CaAddress, OfServer
 from sslmd.net.client import Net
 from sslmd.net.inside import Inside
 from sslmd.net.link import Asker, NetBug, NetGone, Nobody
-from sslmd.net.messages import PING, Alive, Limit
+from sslmd.net.messages import PING, Alive, NetLimit
 
 _USER = "nobody"
 
@@ -114,7 +114,7 @@ async def test_one_that_cannot_read_a_new_file_of_the_resolver_is_ended(
     monkeypatch.setattr(resolver_files, "FILES", (str(hosts), str(tmp_path / "none")))
     async with _net() as (net, told):
         answer = await net.call(PING, Alive())
-        if Limit.LANDLOCK not in answer.limits:
+        if NetLimit.LANDLOCK not in answer.limits:
             pytest.skip("this kernel has no Landlock")
         first = net.pid
         hosts.write_text("127.0.0.1 localhost")  # the same file: it can be read
@@ -258,14 +258,14 @@ async def test_inside_is_asked_as_the_process_is() -> None:
     ("limits", "code"),
     [
         ((), None),
-        ((Limit.UID, Limit.LANDLOCK), None),
-        ((Limit.UID,), None),
-        ((Limit.NOBODY, Limit.LANDLOCK), "net-nobody"),
-        ((Limit.LANDLOCK, Limit.SECCOMP), "net-stays-root" if os.geteuid() == 0 else None),
-        ((Limit.SECCOMP,), "net-root-open" if os.geteuid() == 0 else "net-open"),
+        ((NetLimit.UID, NetLimit.LANDLOCK), None),
+        ((NetLimit.UID,), None),
+        ((NetLimit.NOBODY, NetLimit.LANDLOCK), "net-nobody"),
+        ((NetLimit.LANDLOCK, NetLimit.SECCOMP), "net-stays-root" if os.geteuid() == 0 else None),
+        ((NetLimit.SECCOMP,), "net-root-open" if os.geteuid() == 0 else "net-open"),
     ],
 )
-async def test_what_could_be_safer_is_said(limits: tuple[Limit, ...], code: str | None) -> None:
+async def test_what_could_be_safer_is_said(limits: tuple[NetLimit, ...], code: str | None) -> None:
     net = Net({}, print, print)
     net.limits = limits
     weakness = net.weakness

@@ -17,7 +17,7 @@ import pytest
 
 from sslmd.net import client, sandbox
 from sslmd.net.client import Net
-from sslmd.net.messages import PING, Alive, Limit
+from sslmd.net.messages import PING, Alive, NetLimit
 
 _USER = "nobody"
 
@@ -152,7 +152,7 @@ async def test_seen_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not told
 
 
-def _status_is_narrow(proc: Path, limits: tuple[Limit, ...]) -> None:
+def _status_is_narrow(proc: Path, limits: tuple[NetLimit, ...]) -> None:
     lines = (proc / "status").read_text().splitlines()
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     assert status["Name"] == "sslmd-net"
@@ -166,11 +166,11 @@ def _status_is_narrow(proc: Path, limits: tuple[Limit, ...]) -> None:
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status[name], 16) == 0
     assert status["NoNewPrivs"] == "1"
-    if Limit.SECCOMP in limits:
+    if NetLimit.SECCOMP in limits:
         assert status["Seccomp"] == "2"
-    assert set(limits) >= {Limit.CAPABILITIES, Limit.NO_NEW_PRIVS}
+    assert set(limits) >= {NetLimit.CAPABILITIES, NetLimit.NO_NEW_PRIVS}
     if os.geteuid() == 0:
-        assert Limit.UID in limits
+        assert NetLimit.UID in limits
 
 
 def _has_only_what_it_needs(proc: Path, listener: int) -> None:

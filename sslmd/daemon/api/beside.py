@@ -77,7 +77,7 @@ def net(planner: Planner) -> list[dict[str, Any]]:
 
 
 def network_process(planner: Planner) -> dict[str, Any] | None:
-    """Return the process as it is, None where there is none; `limits` are `net.messages.Limit`."""
+    """Return the process as it is, None where there is none; `limits`: `net.messages.NetLimit`."""
     if not isinstance(planner.net, Net) or not planner.net.pid:
         return None
     return {"pid": planner.net.pid, "limits": list(map(str, planner.net.limits))}

@@ -43,7 +43,7 @@ def ca_of(entry: Entry) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BatchStanding:
     """How far a replacement is. `failed` are tried again, and wait until then."""
 
     ca: str
@@ -67,7 +67,7 @@ class Standing:
         )
 
 
-def standings(planner: Planner, now: datetime) -> list[Standing]:
+def standings(planner: Planner, now: datetime) -> list[BatchStanding]:
     """Return how far every replacement is that is not done."""
     found: dict[tuple[str, datetime], list[CertId]] = {}
     for cert, entry in planner.registry.entries.items():
@@ -82,7 +82,7 @@ def standings(planner: Planner, now: datetime) -> list[Standing]:
         ask = entries[0].state.ask
         assert ask is not None
         last = _forecast(planner, ca, left, now, trial=False).last
-        told.append(Standing(ca, asked, ask.batch, len(left), len(failed), last))
+        told.append(BatchStanding(ca, asked, ask.batch, len(left), len(failed), last))
     return told
 
 
