@@ -347,10 +347,17 @@ def state_of_a_later_version(site: Site) -> None:
     site.wait_settled()
 
 
+def _is_stopped(site: Site) -> None:
+    """Say why if it is not: a stop that failed stands in the journal."""
+    active = site.run("systemctl", "is-active", "sslmd", status=None).stdout
+    journal = site.run("journalctl", "-u", "sslmd", "-n", "40", "-o", "cat").stdout
+    assert active == "inactive\n", f"{active}{journal}"
+
+
 def removed(site: Site) -> None:
     before = site.sets()
     site.run("apt-get", "remove", "--yes", "sslmd")
-    assert site.run("systemctl", "is-active", "sslmd", status=None).stdout == "inactive\n"
+    _is_stopped(site)
     assert not (site.machine.root / "usr/lib/sslmd").exists()
     site.run("test", "!", "-L", WANTED_BY)
 
