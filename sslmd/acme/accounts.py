@@ -21,11 +21,12 @@ from sslmd.acme.account_homes import Home
 from sslmd.acme.account_key import AccountKey
 from sslmd.acme.ca_problem import ca_error
 from sslmd.acme.certbot import AcmeServer, eab_key
+from sslmd.acme.directory import roots_in
 from sslmd.acme.signing import Binding, KnownKey, Signer
 from sslmd.config.model import Engines
 from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient
 from sslmd.core.failed import Failed
-from sslmd.core.holds import Holds
+from sslmd.core.holds import Holds, hold_of
 from sslmd.core.reason import Reason, Said
 from sslmd.net.acme_messages import (
     REGISTER,
@@ -37,7 +38,6 @@ from sslmd.net.acme_messages import (
 )
 from sslmd.net.link import Operation
 from sslmd.processes import InThread
-from sslmd.store import files
 from sslmd.store.layout import ACCOUNT_NEXT_KEY, Tree
 from sslmd.store.note_kinds import HOLDS_NOTE, HoldsNote
 
@@ -118,6 +118,7 @@ class Accounts:
         self.net_ask, self._tell = ask, tell
         self.holds = Holds()
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._registering: dict[str, asyncio.Lock] = {}
         self._making: dict[tuple[str, str], asyncio.Task[UsedAccount]] = {}
         # A claim of a home's name, one at a time.
         self._claiming = asyncio.Lock()
@@ -191,9 +192,15 @@ class Accounts:
         return await asyncio.shield(making)
 
     async def of_uri(self, server: AcmeServer, own: str, uri: str) -> UsedAccount | None:
-        """Return the account with that URL, whoever uses it: that of an order of before."""
+        """Return the account with that URL, whoever uses it: that of an order of before.
+
+        Raises `Transient` as long as the CA does not tell which key it has.
+        """
         shared = await self.in_thread(account_homes.shared_home, self.tree, server)
         for home in (shared, Home(own, is_shared=False)):
+            if await self.in_thread(account_folders.is_unsettled, home.path, server.url):
+                async with self.lock(home, server.url):
+                    await self.settled(home, server)
             for folder in await self.in_thread(_every, home.path, server.url):
                 if folder.uri == uri and not account_folders.is_changing(folder):
                     return await self.entered(home, server, folder)
@@ -280,7 +287,9 @@ class Accounts:
 
     async def _make(self, home: Home, server: AcmeServer) -> UsedAccount:
         """Make an account, with the key of an earlier try if there is one."""
-        async with self.lock(home, server.url):
+        # One at a time at a CA: what it says to the first keeps back the others.
+        making = self._registering.setdefault(server.url, asyncio.Lock())
+        async with making, self.lock(home, server.url):
             if (found := await self.settled(home, server)) is not None:
                 return found  # it was made meanwhile
             binding = await self.in_thread(_binding, server)
@@ -300,6 +309,10 @@ class Accounts:
                 answer = await self.ask(REGISTER, asked, server)
             except _NoAccountError as err:
                 raise err.error from None
+            except RateLimited as err:
+                if (hold := hold_of(err, server.url, "", "", self.now())) is not None:
+                    self.holds.add(hold, self.now())
+                raise
             finally:
                 self.signer.enter(account.name, KnownKey(server.url, account.key))
             assert isinstance(answer, Account)
@@ -340,13 +353,7 @@ def _every(home: str, url: str) -> list[Folder]:
 
 def address_of(server: AcmeServer) -> CaAddress:
     """Return how the network process is told of a CA; blocks."""
-    if server.root is None:
-        return CaAddress(server.url, most=server.requests)
-    try:
-        roots = files.read_file(str(server.root)).decode("ascii")
-    except (FileNotFoundError, UnicodeDecodeError):
-        raise Permanent(Reason(Failed.CA_ROOT_MISSING, ca=server.url)) from None
-    return CaAddress(server.url, roots, server.requests)
+    return CaAddress(server.url, roots_in(server.root, server.url), server.requests)
 
 
 def _binding(server: AcmeServer) -> Binding | None:

@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sslmd.acme import certbot, order_note
+from sslmd.acme.account_folders import newest
 from sslmd.acme.accounts import Accounts, UsedAccount, address_of
 from sslmd.acme.attempt import AccountLostError, Attempt, Prove
 from sslmd.acme.ca_problem import ca_name, problem_of, unvalidated
@@ -122,6 +123,8 @@ class Engine:
             order_note.noted, place, attempt.csr, attempt.server, profile, self.now()
         )
         if noted is None:
+            noted = await self.in_thread(self._of_certbot, served, profile)
+        if noted is None:
             return None
         account = await self.accounts.of_uri(attempt.server, place.home, noted.account)
         if account is None:
@@ -132,6 +135,15 @@ class Engine:
             return await self._take_up(noted)
         finally:
             self.progress("")
+
+    def _of_certbot(self, served: Directory, profile: str) -> NotedOrder | None:
+        """Return the order that a certbot was cut short at, before there was an engine; blocks."""
+        attempt, now = self.attempt, self.now()
+        url = certbot.interrupted(attempt.place, attempt.csr, attempt.server, served.new_order, now)
+        account = newest(attempt.place.home, attempt.server.url)
+        if not url or account is None:
+            return None
+        return NotedOrder(url, account.uri, now.isoformat(), profile)
 
     async def _take_up(self, noted: NotedOrder) -> Issued | None:
         place = self.attempt.place
@@ -184,6 +196,7 @@ class Engine:
         await self._check(found, ("pending", "valid"))
         if challenges := self._challenges(found):
             await prove([challenge for challenge, _ in challenges])
+            await self._same_key()
             names = sorted({challenge.name for challenge, _ in challenges})
             await self.in_thread(certbot.note_offered, place, names)
             urls = tuple(url for _, url in challenges)
@@ -193,6 +206,18 @@ class Engine:
             await self._check(judged, ("valid",))
             await self.in_thread(certbot.forget_offered, place)
         return await self._finish(order, ISSUING)
+
+    async def _same_key(self) -> None:
+        """Raise `Transient` where the account has another key than what is shown was made with.
+
+        A CA compares with the key that the account has when it looks (RFC 8555 §8.1).
+        """
+        used = self._account
+        assert used is not None
+        place, server = self.attempt.place, self.attempt.server
+        now_has = await self.accounts.of_uri(server, place.home, used.uri)
+        if now_has is None or now_has.key.thumbprint != used.key.thumbprint:
+            raise Transient(Reason(Failed.ACCOUNT_KEY_CHANGED, account=used.uri))
 
     async def _new_order(self, profile: str) -> AcmeOrder:
         attempt, replaces = self.attempt, self.attempt.replaces
@@ -267,8 +292,10 @@ class Engine:
             raise self._odd(order.url, order.status)
         wish = attempt.server.preferred_chain
         fetch = messages.Fetch(*self._of, order.certificate, bool(wish))
-        chains = (await self._done(messages.CERTIFICATE, fetch)).chains
-        await self.in_thread(_write, place.order, chains, wish)
+        found = await self._asked(messages.CERTIFICATE, fetch)
+        if isinstance(found, AcmeProblem):
+            raise self._error(found)  # it is issued: the order is kept, and asked for it again
+        await self.in_thread(_write, place.order, found.chains, wish)
         issued = await self.in_thread(certbot.collect, place, attempt.csr, attempt.server)
         if issued is None:
             raise Transient(Reason(Failed.CA_ODD, url=url, what=Said("no-certificate")))

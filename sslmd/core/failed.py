@@ -187,6 +187,7 @@ class Failed(Code):
     KEY_OTHERS = "key-others"
     KEY_EMPTY = "key-empty"
     # the network process
+    ACCOUNT_KEY_CHANGED = "account-key-changed"
     NET_GONE = "net-gone"
     NET_DOWN = "net-down"
     NET_ENDS = "net-ends"

@@ -56,6 +56,10 @@ def hold_of(err: RateLimited, server: str, account: str, mark: str, now: datetim
     return CaHold(server, until, err.limit, buckets.get(CaLimit(err.limit), ""), said)
 
 
+# No CA says more (`acme.refusals.LONGEST`).
+LONGEST = timedelta(days=7, minutes=1)
+
+
 class Holds:
     """All of them."""
 
@@ -64,11 +68,16 @@ class Holds:
 
     def add(self, hold: CaHold, now: datetime) -> None:
         """Take one in; what is over goes."""
-        self._held = {key: one for key, one in self._held.items() if one.until > now}
+        self._purge(now)
         key = (hold.server, hold.limit, hold.whose)
         there = self._held.get(key)
         if len(self._held) < MOST_HOLDS and (there is None or there.until < hold.until):
             self._held[key] = hold
+
+    def _purge(self, now: datetime) -> None:
+        """Forget what is over, and what was noted by a clock that was set back since."""
+        held = self._held.items()
+        self._held = {key: one for key, one in held if now < one.until <= now + LONGEST}
 
     def noted(self) -> tuple[CaHold, ...]:
         """Return all, to be noted."""
@@ -76,9 +85,10 @@ class Holds:
 
     def of(self, server: str, keys: Iterable[Key], now: datetime) -> CaHold | None:
         """Return what holds an order that takes from these buckets longest, None if nothing."""
+        self._purge(now)
         found = [self._held.get((server, "", ""))]
         found += [self._held.get((whose[0], str(limit), whose[1])) for limit, whose in keys]
-        held = [one for one in found if one is not None and one.until > now]
+        held = [one for one in found if one is not None]
         return max(held, key=lambda one: one.until, default=None)
 
     def new_account(self, server: str, now: datetime) -> CaHold | None:

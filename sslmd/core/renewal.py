@@ -126,7 +126,9 @@ def _not_before(facts: SetFacts, note: SetNote) -> datetime:
     """Return when a set may be renewed because its CA wants that: never a loop of orders."""
     if note.wished is None or facts.cert is None:
         return NEVER
-    return note.wished + pause(facts.cert.not_after - facts.cert.not_before)
+    life = facts.cert.not_after - facts.cert.not_before
+    # One of the future, by a clock that was set back, does not go past the backstop.
+    return min(note.wished + pause(life), facts.cert.not_after - life * BACKSTOP)
 
 
 def urgent_since(facts: SetFacts | None, note: SetNote | None, wanted: Wanted) -> datetime | None:

@@ -13,7 +13,9 @@ import heapq
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from sslmd.acme.directory import roots_in
 from sslmd.core.ari import LATEST, LONG, Fault, Life, WindowAnswer, looked
+from sslmd.core.errors import SslmError
 from sslmd.core.events import Advised
 from sslmd.core.jobs import AskCa, CertJob, Job
 from sslmd.core.names import CertId
@@ -151,12 +153,10 @@ class RenewalLooks:
         if config is None:
             return
         try:
-            roots = ""
-            if config.server_root is not None:
-                roots = await self._threads.aside(config.server_root.read_text)
-            server = CaAddress(config.server, roots)
+            roots = await self._threads.aside(roots_in, config.server_root, config.server)
+            server = CaAddress(config.server, roots, config.requests)
             offered = await asyncio.gather(*(self._look(cert, server) for cert in due))
-        except (OSError, ValueError):  # a file of roots that orders complain of
+        except (SslmError, OSError, ValueError):  # a file of roots that orders complain of
             offered = [False]
         if not all(offered):
             self._without[job.ca] = self._site.now() + LONG

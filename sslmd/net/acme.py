@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -294,7 +295,9 @@ class AcmeSteps:
         chains = [pem_of(reply)]
         if asked.alternates:
             others = alternates_of(reply)[:MOST_CHAINS]
-            chains += [pem_of(await ca.post(asked.account, url)) for url in others]
+            for url in others:
+                with suppress(ProblemError):  # a wish; the certificate itself is there
+                    chains.append(pem_of(await ca.post(asked.account, url)))
         return Chains(tuple(chains))
 
     # --- renewal information (RFC 9773) ---

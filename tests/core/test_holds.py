@@ -37,8 +37,18 @@ def test_what_is_held(limit: str, whose: str, held, free) -> None:  # type: igno
     holds.add(hold, NOW)
     assert holds.of(*held) == hold
     assert holds.of(*free) is None
-    assert holds.of(held[0], held[1], hold.until) is None
     assert holds.noted() == (hold,)
+    assert holds.of(held[0], held[1], hold.until) is None
+
+
+def test_what_a_clock_ahead_has_noted_is_forgotten() -> None:
+    ahead = NOW + timedelta(days=30)
+    hold = hold_of(RateLimited("busy", "", retry_at=ahead + timedelta(hours=1)), CA, "", "m", ahead)
+    assert hold is not None
+    holds = Holds()
+    holds.add(hold, ahead)
+    assert holds.of(CA, (), NOW) is None
+    assert holds.noted() == ()
 
 
 def test_new_accounts_alone() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.stand.delivery_site import DONE, ZONE, DeliveryWorld, Table, delivery_world
+from tests.stand.server import wait_until
 
 # What a host has to have.
 _NEEDS = "a POSIX shell with coreutils or busybox, and rsync"

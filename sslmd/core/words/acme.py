@@ -39,6 +39,8 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
         "the CA at {url} answers {status}[ {phrase}]: that is not where its directory is; correct "
         "ca_server"
     ),
+    Failed.ACCOUNT_KEY_CHANGED: "the account {account} got another key while challenges made "
+    "with the former one were shown; they are shown anew",
     Failed.CA_UNREACHABLE: "the CA at {url} cannot be reached: {why}",
     Failed.NO_DIRECTORY: (
         "{url} is no ACME directory[: it has more than {most} bytes]; correct ca_server (or "

@@ -77,8 +77,12 @@ def standings(planner: Planner, now: datetime) -> list[BatchStanding]:
     told = []
     for (ca, asked), which in found.items():
         entries = [planner.registry[cert] for cert in which]
-        failed = [e for e in entries if e.state.trouble is not None and e.state.trouble.at >= asked]
-        left = [cert for cert in which if planner.registry[cert] not in failed]
+        failed = {
+            cert
+            for cert, entry in zip(which, entries, strict=True)
+            if entry.state.trouble is not None and entry.state.trouble.at >= asked
+        }
+        left = [cert for cert in which if cert not in failed]
         ask = entries[0].state.ask
         assert ask is not None
         last = _forecast(planner, ca, left, now, trial=False).last
