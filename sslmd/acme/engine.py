@@ -280,7 +280,8 @@ class Engine:
         if order.status != "valid":
             csr = await self.in_thread(_der, attempt.csr)
             asked = messages.Finalize(*self._of, order.url, csr, seconds)
-            order = await self._done(messages.FINALIZE, asked, seconds)
+            with self.accounts.signer.finalizing(asked.account.key, csr):
+                order = await self._done(messages.FINALIZE, asked, seconds)
         if order.status == "processing":
             when = retry_at(order.retry_after, self.now())
             why = Reason(Failed.ORDER_OPEN, order=order.url)

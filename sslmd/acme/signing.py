@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Signer:
     def __init__(self) -> None:
         self._keys: dict[str, KnownKey] = {}
         self._paused: dict[str, asyncio.Event] = {}
+        self._requests: Counter[tuple[str, str]] = Counter()
 
     @contextmanager
     def paused(self, name: str) -> Iterator[None]:
@@ -74,6 +76,16 @@ class Signer:
         finally:
             self._paused.pop(name, None)
             over.set()
+
+    @contextmanager
+    def finalizing(self, name: str, csr: bytes) -> Iterator[None]:
+        """Have a key sign for this certificate request, and for no other."""
+        request = name, b64(csr)
+        self._requests[request] += 1
+        try:
+            yield
+        finally:
+            self._requests -= Counter([request])
 
     def enter(self, name: str, key: KnownKey) -> None:
         """Have it sign from now on."""
@@ -99,7 +111,7 @@ class Signer:
             return _bound(asked, known)
         if asked.uri and not _is_of(asked.uri, known.server):
             return _REFUSED
-        if not (known.may_change or _is_usual(asked)):
+        if not (known.may_change or self._is_usual(asked)):
             return _REFUSED
         head: dict[str, object] = {"alg": known.key.alg, "url": asked.url}
         if asked.nonce:
@@ -111,9 +123,32 @@ class Signer:
         protected = b64(json.dumps(head).encode())
         return Signature(protected, known.key.sign(protected, asked.payload))
 
+    def _is_usual(self, asked: AskSignature) -> bool:
+        """Whether it is for an order of ours, or a new account, and changes none."""
+        if not asked.payload:
+            return True
+        try:
+            text = base64.urlsafe_b64decode(asked.payload + "=" * (-len(asked.payload) % 4))
+            found = json.loads(text, object_pairs_hook=_once)
+        except (ValueError, RecursionError):
+            return False
+        if not isinstance(found, dict):
+            return False
+        if "csr" in found:
+            known = isinstance(found["csr"], str) and (asked.key, found["csr"]) in self._requests
+            return known and len(found) == 1
+        return found.keys() <= (_ORDERING if asked.uri else _REGISTERING)
+
     async def _public_key(self, asked: OfKey) -> PublicKey:
         known = self._keys.get(asked.key)
         return PublicKey(json.dumps(known.key.public) if known is not None else "")
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name twice")
+    return found
 
 
 def _bound(asked: AskSignature, known: KnownKey) -> Signature:
@@ -126,19 +161,6 @@ def _bound(asked: AskSignature, known: KnownKey) -> Signature:
     protected = b64(json.dumps(head).encode())
     text = f"{protected}.{asked.payload}".encode("ascii")
     return Signature(protected, b64(hmac.new(binding.key, text, hashlib.sha256).digest()))
-
-
-def _is_usual(asked: AskSignature) -> bool:
-    """Whether it is for an order, or a new account, and changes none."""
-    if not asked.payload:
-        return True
-    try:
-        found = json.loads(
-            base64.urlsafe_b64decode(asked.payload + "=" * (-len(asked.payload) % 4))
-        )
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and found.keys() <= (_ORDERING if asked.uri else _REGISTERING)
 
 
 def _is_of(url: str, server: str) -> bool:

@@ -242,6 +242,8 @@ class Net:
                 self._failed(err)
                 self._why = Reason(Failed.NET_NOT_STARTED, why=type(err).__name__)
             begun.set()
+            if self._keeping is None:
+                return  # whatever the end of the last one met
             now = loop.time()
             if now - began > LIVED:
                 pause, self._silence, self._silent_until = FIRST_PAUSE, 0.0, now
@@ -323,9 +325,13 @@ class Net:
                 ours.close()
             for task in tasks:
                 task.cancel()
-            with suppress(ProcessLookupError):
+            # Without CAP_KILL root may not end a process of another user: its line is cut.
+            with suppress(ProcessLookupError, PermissionError):
                 process.kill()
-            status = await process.wait()
+            status: int | None = None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ENDING):
+                    status = await process.wait()
             self._process = None
             with suppress(TimeoutError):  # whoever else has the pipe
                 async with asyncio.timeout(ENDING):
@@ -333,13 +339,15 @@ class Net:
             last = self._last
         if why is not None:
             return why
+        if status is None:
+            return Reason(Failed.NET_SILENT, seconds=int(ENDING))
         if status < 0:
             return Reason(Failed.NET_KILLED, signal=_signal(-status), said=last)
         return Reason(Failed.NET_EXITED, status=status, said=last)
 
     async def _watch(self, link: Link, files: resolver_files.Identities) -> Reason:
         """Return why it is to end: it does not answer any more, or cannot read what is new."""
-        seconds = STARTING
+        seconds, patient, loop = STARTING, 0.0, asyncio.get_running_loop()
         while True:
             try:
                 async with asyncio.timeout(seconds):
@@ -362,6 +370,9 @@ class Net:
                 await self._notify()
             await asyncio.sleep(PING_EVERY)
             if NetLimit.LANDLOCK in self.limits and resolver_files.identities() != files:
+                if link.is_asked_once and loop.time() < (patient := patient or loop.time() + 60):
+                    continue  # an order under way would be lost, and made twice
+                link.blamed = link  # nothing that was asked has ended it
                 return Reason(Failed.NET_FILES)
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:

@@ -199,6 +199,8 @@ _CALLS = {
         kexec_load=246 reboot=169 setuid=105 setgid=106 setresuid=117 setresgid=119
         setgroups=116 open_by_handle_at=304 name_to_handle_at=303 acct=163 swapon=167
         settimeofday=164 clock_settime=227 adjtimex=159 personality=135
+        setpriority=141 sched_setparam=142 sched_setscheduler=144 sched_setaffinity=203
+        sched_setattr=314 ioprio_set=251
     """,
     "aarch64": """
         execve=221 execveat=281 ptrace=117 process_vm_readv=270 process_vm_writev=271 kill=129
@@ -209,11 +211,13 @@ _CALLS = {
         kexec_load=104 reboot=142 setuid=146 setgid=144 setresuid=147 setresgid=149
         setgroups=159 open_by_handle_at=265 name_to_handle_at=264 acct=89 swapon=224
         settimeofday=170 clock_settime=112 adjtimex=171 personality=92
+        setpriority=140 sched_setparam=118 sched_setscheduler=119 sched_setaffinity=122
+        sched_setattr=274 ioprio_set=30
     """,
 }
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # Those that are allowed for some arguments: clone, clone3, tgkill, socket.
-_SOME = {"x86_64": (56, 435, 234, 41), "aarch64": (220, 435, 131, 198)}
+_SOME = {"x86_64": (56, 435, 234, 41, 302), "aarch64": (220, 435, 131, 198, 261)}
 
 # D-Bus, the journal and every other server on this machine listens on a socket of files or of its
 # own kind; netlink is what the C library asks for our addresses.
@@ -235,7 +239,7 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
     if machine not in _CALLS:
         return False
     numbers = sorted(int(call.partition("=")[2]) for call in _CALLS[machine].split())
-    clone, clone3, tgkill, new_socket = _SOME[machine]
+    clone, clone3, tgkill, new_socket, prlimit = _SOME[machine]
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_EQUAL, 1, 0, _ARCHITECTURES[machine]),
@@ -251,6 +255,7 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
     steps += _if_first(clone, (_HAS, _CLONE_THREAD))  # a thread, not a process
     steps += _if_first(tgkill, (_EQUAL, os.getpid()))  # abort(3)
     steps += _if_first(new_socket, *((_EQUAL, int(family)) for family in _FAMILIES))
+    steps += _if_first(prlimit, (_EQUAL, 0))  # our own limits; the daemon may be the same user
     steps.append((_RETURN, 0, 0, _ALLOW))
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     program = struct.pack("@HP", len(steps), ctypes.addressof(code))

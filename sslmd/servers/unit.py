@@ -69,7 +69,9 @@ class Unit:
 
     writable: tuple[str, ...] | None = (TOP, "/run/sslmd")
     closed: tuple[str, ...] = (f"{TOP}/conf.d",)
-    capabilities: frozenset[str] | None = frozenset({"CAP_CHOWN"})
+    capabilities: frozenset[str] | None = frozenset(
+        {"CAP_CHOWN", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"}
+    )
     private_tmp: bool = True
     root: bool = True
     top: str | None = TOP

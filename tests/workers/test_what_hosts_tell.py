@@ -140,7 +140,7 @@ async def test_an_answer_has_so_many_lines_and_no_more(liar: Liar) -> None:
     hosts = await liar.hosts()
     (error,) = await liar.visit(hosts)
     assert isinstance(error, Transient)
-    assert "told more than" in str(error)
+    assert "sent more than" in str(error)
 
 
 async def test_where_copies_go_is_in_our_tree(liar: Liar) -> None:
@@ -153,7 +153,7 @@ async def test_where_copies_go_is_in_our_tree(liar: Liar) -> None:
     ):  # fmt: skip
         liar.tells(begin=lines("in", [place]))
         (error,) = await liar.visit(hosts, WEB)
-        assert "it does not say where copies are to go" in str(error), place
+        assert "it does not say where copies go" in str(error), place
     liar.tells(begin=lines("in", [good]), put=lines("put", ["new"]))
     assert await liar.visit(hosts, WEB) == []
 

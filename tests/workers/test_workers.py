@@ -208,7 +208,9 @@ async def test_certify_writes_nothing_that_cannot_be_used(site: Site) -> None:
 async def test_a_certificate_that_is_gone_from_the_configuration(site: Site) -> None:
     gone = CertId("example.com", "gone")
     for job in (MakeKey(gone, because("")), Certify(gone, SetName.at(NOW), because(""))):
-        with pytest.raises(Permanent, match=r"example\.com/gone is not in the configuration"):
+        with pytest.raises(
+            Permanent, match=r"example\.com/gone: it is no longer in the configuration"
+        ):
             await site.work(job)
 
 
