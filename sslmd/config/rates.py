@@ -9,7 +9,7 @@ from typing import Any
 from sslmd.config import values
 from sslmd.core.buckets import CaLimit, Rate
 
-_RATE = re.compile(r"([1-9][0-9]{0,8}) */ *([1-9][0-9]{0,8})? *(s|min|h|d)")
+_RATE = re.compile(r"([1-9][0-9]{0,8}) ?/ ?([1-9][0-9]{0,8})? ?(s|min|h|d)")
 _UNITS = {
     "s": timedelta(seconds=1),
     "min": timedelta(minutes=1),

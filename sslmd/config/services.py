@@ -242,7 +242,12 @@ class Builder:
         days, spread = file.renew_expire_days, file.renew_expire_days_spread
         renew_by = file.renew_by or self._options.renew_by
         if days is None and spread is None:
-            return self._same(dataclasses.replace(default, by_ca=renew_by is RenewBy.CA))
+            by_ca = renew_by is RenewBy.CA
+            return (
+                default
+                if default.by_ca == by_ca
+                else self._same(dataclasses.replace(default, by_ca=by_ca))
+            )
         if default.by_life is not None and days is not None:
             warn_own_days(source, days, default.by_life)
         key: KeyPath = ("renew_expire_days_spread",) if spread is not None else ()

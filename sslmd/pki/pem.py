@@ -39,7 +39,7 @@ MALFORMED = (
 
 # The parser's words for programmers: kind of the mistake, and the fields that lead to it.
 _PARSE_ERROR = re.compile(r"ParseError \{ kind: (\w+)")
-_LOCATION = re.compile(r"location: \[([^\]]*)\]")
+_LOCATION = re.compile(r"location: \[([^\]]{0,500})\]")
 _KINDS = {
     "ShortData": "it is cut off",
     "ExtraData": "it goes on after its end",
