@@ -18,6 +18,7 @@ from sslmd.acme.directory import Directory
 from sslmd.acme.engine import Engine
 from sslmd.acme.order_note import NotedOrder
 from sslmd.acme.orders import Challenge
+from sslmd.acme.signing import Signer
 from sslmd.config.model import Validation
 from sslmd.core.errors import Permanent, Transient, ValidationFailed
 from sslmd.core.reason import Reason
@@ -59,6 +60,7 @@ class _Accounts:
 
     def __init__(self) -> None:
         self.lost_ones = 0
+        self.signer = Signer()
 
     async def account_for(self, *_: object) -> _Account:
         return _Account()

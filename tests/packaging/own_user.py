@@ -64,7 +64,9 @@ def as_its_own_user(site: Site) -> None:
     _with_dns(site)
     _refused(site)
     site.run(*INIT, status=2)  # nobody is there to agree
-    shown = site.run(*INIT, "--yes").stdout
+    done = site.run(*INIT, "--yes", status=None)
+    shown = done.stdout
+    assert done.returncode == 0, done.stderr + site.run("journalctl", "-n", "60").stdout
     for told in ("User=_sslmd", '"nginx.service"', "m _sslmd bind", "/etc/ssl-mgr/updates.key",
                  "ssh-copy-id", "sslmd init --user root"):  # fmt: skip
         assert told in shown, shown

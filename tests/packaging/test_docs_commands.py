@@ -40,6 +40,9 @@ _DANE = (
     "needs a mail server, a signed zone and a resolver that validates",
     "tests/integration/test_dane_verdicts.py::test_others_agree_before_during_and_after_a_roll",
 )
+_ACCOUNTS = "tests/acme/test_accounts.py::test_certbot_shows_it"
+_CHANGED = "tests/acme/test_account_changes.py::test_contact_and_end"
+_REPLACED = "tests/integration/test_replace.py::test_a_drill_and_a_replacement_that_is_waited_for"
 # Why a command does not run in the machine, and the test that runs it, or what it does.
 ELSEWHERE = {
     **{
@@ -69,6 +72,12 @@ for one in COMMANDS:
             "tests/integration/test_acme_known_keys.py"
             "::test_a_certificate_is_revoked_and_an_account_ended",
         )
+    elif one.text.startswith("certbot show_account "):
+        ELSEWHERE[one.text] = ("needs an ACME CA", _ACCOUNTS)
+    elif one.text.startswith("sslmctl account "):
+        ELSEWHERE[one.text] = ("needs an ACME CA", _CHANGED)
+    elif one.text.startswith("sslmctl replace "):
+        ELSEWHERE[one.text] = ("needs an ACME CA", _REPLACED)
 
 # The exit status that the text says, where it is not 0.
 STATUS = {"sslmctl roll example.com:web-ec": 1}  # README: earlier is refused
