@@ -26,23 +26,18 @@ from sslmd.net.messages import PING, Alive, NetLimit
 
 # Whom it becomes, by systemd/sysusers.d.
 USER = "sslmd-net"
-
 # Seconds between looks whether it still turns, and after which it is taken to hang. What it
 # reads takes 0.1 s at most (`received`); on a machine under load everything takes longer.
 PING_EVERY = 5.0
 HANGS = 20.0
 
-# Seconds for it to start: it imports some hundred modules.
-STARTING = 60.0
-
-# Seconds for one that has closed its end to be gone.
-ENDING = 1.0
+# Seconds for it to start: it imports some hundred modules; to be gone once it has closed its end.
+STARTING, ENDING = 60.0, 1.0
 
 # Seconds before the next one is started, the factor by which they grow, and at most: where it did
 # start, and where it did not. After how many seconds of life all is forgotten.
 FIRST_PAUSE, SLOWER, LONGEST_PAUSE, LONGEST_UNSTARTED = 0.1, 2.0, 2.0, 30.0
 LIVED = 60.0
-
 # So many in a row that did not start: whoever asks gets that for an answer and waits no longer.
 GIVES_UP = 3
 
@@ -53,11 +48,8 @@ FIRST_SILENCE, QUIETER, LONGEST_SILENCE = 15.0, 4.0, 3600.0
 OFTEN, WITHIN = 3, 3600.0
 
 # How often one thing is asked of another process because the one that had it died: what is asked
-# may be what kills it.
-TRIES = 3
-
-# Seconds for which what died with a process is asked alone, so that it is known what ends them.
-ALONE = 0.5
+# may be what kills it. So it is asked alone then, for so many seconds.
+TRIES, ALONE = 3, 0.5
 
 # Of what it writes to stderr, a trace of a fault: lines that are told at once, how many more each
 # second, and characters of one.
@@ -393,10 +385,8 @@ class Net:
 
     def _tell_line(self, line: bytes) -> None:
         text = plain(line.decode("utf-8", "replace").strip(), LONGEST_LINE)
-        if not text:
-            return
-        self._last = text
-        if self._lines >= 1:
+        self._last = text or self._last
+        if text and self._lines >= 1:
             self._lines -= 1
             left_out = " (what follows is left out)" if self._lines < 1 else ""
             self._said(f"{text}{left_out}")
