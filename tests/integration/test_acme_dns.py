@@ -10,6 +10,7 @@ import pytest
 
 from tests.stand.acme_site import ARG, CERT, ZONE, World, names_of, processes, verify, world
 from tests.stand.bind import Zone, answer
+from tests.stand.server import wait_until
 from tests.stand.site import reasons_of
 
 TEN = [ZONE, f"*.{ZONE}", *(f"{letter}.{ZONE}" for letter in "abcdefgh")]
@@ -239,8 +240,10 @@ def test_an_order_that_is_cancelled(here: World) -> None:
     here.site.ctl("renew", "--no-wait", ARG)
     here.site.wait_line("order at", 2)
     assert ca.validations() == []
-    late.refresh(ZONE)
-    here.site.wait_line("does not show", 2)
-    late.refresh(ZONE)
-    here.site.wait_settled()
+
+    def is_settled() -> bool:
+        late.refresh(ZONE)
+        return bool(here.site.status()[CERT]["phase"] == "settled")
+
+    wait_until(is_settled, "the certificate")
     assert ca.failures() == 0
