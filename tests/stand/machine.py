@@ -84,10 +84,56 @@ def _sweep(machines: Path) -> None:
 
 def _remove(root: Path) -> None:
     """Remove a machine that does not run, and what systemd-nspawn(1) and `boot` put beside it."""
+    _without_cgroups(root.name)
     # Whatever it mounted is gone with its namespace; nothing of ours is mounted below.
     shutil.rmtree(root, ignore_errors=True)
     for name in (f".#{root.name}.lck", f".{root.name}.log"):
         root.with_name(name).unlink(missing_ok=True)
+
+
+# One that has to be told which processors and memory it has before it takes a process.
+_NOT_TAKEN = "cpuset"
+
+
+def cgroups(name: str) -> list[Path]:
+    """Return the control groups that a machine has for itself, one below each of ours.
+
+    systemd-nspawn(1) with --keep-unit makes none: two machines would share `/system.slice/…`,
+    and each would find, stop and wait for processes of the other.
+    """
+    mounts = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ")
+        root, point = before.split(" ")[3:5]
+        if kind == "cgroup2" and root == "/":
+            mounts[""] = Path(point)
+        elif kind == "cgroup" and root == "/":
+            mounts.update(dict.fromkeys(options.split(","), Path(point)))
+    found = []
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        first = controllers.split(",")[0]
+        if first in mounts and first != _NOT_TAKEN:
+            found.append(mounts[first] / path.lstrip("/") / name)
+    return found
+
+
+def _made(group: Path) -> bool:
+    """Make a control group, where it is ours to make."""
+    try:
+        group.mkdir()
+    except OSError:
+        return False
+    return True
+
+
+def _without_cgroups(name: str) -> None:
+    """Remove the control groups of a machine that has ended."""
+    for top in cgroups(name):
+        for folder, _, _ in os.walk(top, topdown=False):
+            with suppress(OSError):
+                os.rmdir(folder)
 
 
 def base(suite: str) -> Path:
@@ -243,6 +289,19 @@ class Machine:
         """Boot it, without a network; return when systemd says that all is up."""
         command = self.command("--boot", "--private-network")
         command.remove("--pipe")
+        groups = [group for group in cgroups(self.name) if _made(group)]
+        enter = (
+            'for at; do [ "$at" = -- ] && break; echo $$ >"$at/cgroup.procs" || exit; shift; done'
+        )
+        command = [
+            "sh",
+            "-c",
+            f'{enter}; shift; exec "$@"',
+            "sh",
+            *map(str, groups),
+            "--",
+            *command,
+        ]
         log = (self.root.parent / f".{self.name}.log").open("wb")
         with log:
             self._nspawn = subprocess.Popen(
