@@ -103,13 +103,13 @@ class Signer:
         if (paused := self._paused.get(asked.key)) is not None:
             await paused.wait()
         known = self._keys.get(asked.key)
-        if known is None or known.server != asked.server or not _is_of(asked.url, known.server):
+        if known is None or known.server != asked.server or not is_of(asked.url, known.server):
             return _REFUSED
         if len(asked.payload) > _MOST_PAYLOAD or not _BASE64URL.fullmatch(asked.payload):
             return _REFUSED
         if asked.binding_kid:
             return _bound(asked, known)
-        if asked.uri and not _is_of(asked.uri, known.server):
+        if asked.uri and not is_of(asked.uri, known.server):
             return _REFUSED
         if not (known.may_change or self._is_usual(asked)):
             return _REFUSED
@@ -163,7 +163,7 @@ def _bound(asked: AskSignature, known: KnownKey) -> Signature:
     return Signature(protected, b64(hmac.new(binding.key, text, hashlib.sha256).digest()))
 
 
-def _is_of(url: str, server: str) -> bool:
+def is_of(url: str, server: str) -> bool:
     """Whether a URL has the scheme, host and port of a CA's directory."""
     try:
         same = _origin(url) == _origin(server)
