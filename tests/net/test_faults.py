@@ -13,11 +13,12 @@ import pytest
 from sslmd.acme.accounts import Accounts
 from sslmd.acme.certbot import AcmeServer
 from sslmd.acme.directory import fetch
-from sslmd.config.model import ProbeWord, Validation
+from sslmd.config.kinds import Validation
 from sslmd.core.ari import Fault
 from sslmd.core.errors import Failure, SslmError, Transient, kind_of
 from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.starttls import ProbeWord
 from sslmd.dns.ask import DnsAsker, NameServer, Unasked
 from sslmd.dns.manners import manners_at
 from sslmd.net.acme_messages import CaAddress
