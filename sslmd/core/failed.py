@@ -189,6 +189,8 @@ class Failed(Code):
     # the network process
     ACCOUNT_KEY_CHANGED = "account-key-changed"
     NET_GONE = "net-gone"
+    NET_FAULT = "net-fault"
+    NET_FAULTY = "net-faulty"
     NET_DOWN = "net-down"
     NET_ENDS = "net-ends"
     NET_ENDED = "net-ended"
