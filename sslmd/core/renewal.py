@@ -219,14 +219,20 @@ def _leads(life: timedelta, timing: Timing) -> tuple[timedelta, timedelta, timed
     return lead, spread, min(timing.min_roll + ROLL_MARGIN, life * SHARE_OF_SHORT_LIFE)
 
 
+def why_incomplete(facts: SetFacts) -> Reason | None:
+    """Return why the files of a set cannot serve at any time, None if they can."""
+    if facts.problem:
+        return Reason(Why.UNUSABLE, set=facts.name, problem=Said(facts.problem))
+    return Reason(Why.NO_CERTIFICATE, set=facts.name) if facts.cert is None else None
+
+
 def why_unusable(facts: SetFacts | None, now: datetime) -> Reason | None:
     """Return why a set cannot serve at `now`, or None if it can."""
     if facts is None:
         return Reason(Why.NO_CURR)
-    if facts.problem:
-        return Reason(Why.UNUSABLE, set=facts.name, problem=Said(facts.problem))
-    if facts.cert is None:
-        return Reason(Why.NO_CERTIFICATE, set=facts.name)
+    if useless := why_incomplete(facts):
+        return useless
+    assert facts.cert is not None
     if facts.cert.not_after <= now:
         return Reason(Why.EXPIRED, at=facts.cert.not_after)
     if facts.cert.not_before > now + CLOCK_TOLERANCE:

@@ -10,7 +10,7 @@ from sslmd.core.ari import FRESH, Fault, Later, WindowAnswer
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, SetName
 from sslmd.net.acme_messages import RENEWAL_INFO, AcmeProblem, CaAddress, OfCertificate
-from sslmd.net.link import Asker, NetBug
+from sslmd.net.link import Asker
 from sslmd.pki.renewal_id import renewal_id
 from sslmd.store import sets
 from sslmd.store.layout import CERT, Tree
@@ -52,8 +52,6 @@ async def ask(
             got = await net.call(RENEWAL_INFO, OfCertificate(server, ident))
     except (SslmError, TimeoutError):
         return Fault.TEMPORARY
-    except NetBug:
-        return Fault.LASTING
     if isinstance(got, AcmeProblem):
         if got.type == _NOT_OFFERED:
             return None

@@ -108,7 +108,7 @@ class World:
             folder.mkdir(parents=True, mode=0o700)
             (folder / "cert.pem").write_bytes(self.pem)
             state = CertState(curr=curr, curr_note=SetNote(0.0, begin, ca))
-            entry = Entry(want, frozenset(), state, "", Decision(because("")))
+            entry = Entry(want, frozenset(), state, None, Decision(because("")))
             self.registry.put(cert, Taken(entry))
             certs.append(cert)
         return certs
@@ -197,7 +197,7 @@ async def test_what_is_not_to_be_asked_about(here: World) -> None:
     ended = replace(curr, cert=replace(curr.cert, not_after=NOW))
     for other in (
         by_days,
-        replace(entry, hold="held"),
+        replace(entry, hold=because("held")),
         replace(entry, state=replace(entry.state, curr=ended)),
         replace(entry, state=replace(entry.state, curr=None, curr_note=None)),
     ):
