@@ -26,6 +26,7 @@ from sslmd.net import (
     probe_messages,
     sandbox,
     starttls,
+    telling,
     web,
 )
 from sslmd.servers import http01, ssh, ssh_line
@@ -215,8 +216,8 @@ LIMITS = (
     Limit(
         "the network process",
         "lines in the journal of a fault of its own",
-        f"{client.LINES}, then {client.LINES_A_SECOND:g} a second, "
-        f"{client.LONGEST_LINE} characters each",
+        f"{telling.LINES}, then {telling.LINES_A_SECOND:g} a second, "
+        f"{telling.LONGEST_LINE} characters each",
         "left out",
         f"{_NET}::test_a_fault_in_it_leaves_its_trace_and_no_more",
     ),

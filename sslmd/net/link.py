@@ -53,11 +53,18 @@ class LinkError(Exception):
 
 
 class NetGone(Transient):
-    """The network process ended, or was ended, before it answered."""
+    """There is no answer, which says nothing of what was asked about.
+
+    The network process ended, or was ended, before it had one.
+    """
 
 
-class NetBug(Exception):
-    """The other side met a fault of its own; the text is the exception's type."""
+class NetBug(NetGone):
+    """The other side met a fault of its own; `fault` is the exception's type."""
+
+    def __init__(self, operation: str, fault: str) -> None:
+        super().__init__(Reason(Failed.NET_FAULT, fault=fault, operation=operation))
+        self.fault = fault
 
 
 class _Kind(IntEnum):
@@ -98,7 +105,7 @@ class Asker(Protocol):
     """Who has things done that read bytes of others: `net.client.Net`, or `net.inside.Inside`."""
 
     async def call(self, operation: Operation[Q, A], asked: Q) -> A:
-        """Ask, and return the answer; raises `NetGone` and `NetBug`."""
+        """Ask, and return the answer; raises `NetGone`, and `NetBug`, which is one of these."""
 
 
 class Nobody:
@@ -207,7 +214,7 @@ class Link:
             if operation is None or answer is None or answer.done():
                 return  # nobody waits for it any more
             if kind == _Kind.FAULT:
-                answer.set_exception(NetBug(_fault(body)))
+                answer.set_exception(NetBug(operation.name, _fault(body)))
                 return
             try:
                 answer.set_result(operation.answered.validate_json(body))

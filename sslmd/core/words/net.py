@@ -19,6 +19,11 @@ NET: Mapping[Failed, str] = {
         "the network process ended before it had an answer; the journal says why, and another one "
         "is started"
     ),
+    Failed.NET_FAULT: (
+        "the network process met a fault of its own ({fault} in {operation}); please report it "
+        "with its trace in the journal[ ({more} more since this was last said)]"
+    ),
+    Failed.NET_FAULTY: "{times} times within an hour, {why}",
     Failed.NET_DOWN: (
         "the network process does not run, so no name server, CA or port can be asked: it {why}"
     ),
