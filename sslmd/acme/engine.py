@@ -36,6 +36,7 @@ from sslmd.acme.wishes import chain_for
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
+from sslmd.core.told import Doing
 from sslmd.net import acme_messages as messages
 from sslmd.net.acme_messages import AcmeOrder, AcmeProblem, Authorization, CaAddress
 from sslmd.net.link import Asker, Operation
@@ -70,7 +71,7 @@ _NO_REPLACEMENT = frozenset({"alreadyReplaced", "malformed", "unauthorized", "co
 class Engine:
     """Gets the certificate of one attempt; see `attempt.CaEngine`.
 
-    `net` asks the CA; `progress` hears what is done, `tell` event and text.
+    `net` asks the CA; `progress` hears what is done, `tell` event and line.
     """
 
     attempt: Attempt
@@ -78,7 +79,7 @@ class Engine:
     accounts: Accounts
     in_thread: InThread
     now: Callable[[], datetime]
-    progress: Callable[[str], None]
+    progress: Callable[[Reason | None], None]
     tell: Callable[[str, Reason], None]
     _account: UsedAccount | None = None
     _open: AcmeOrder | None = None  # found by `take_up`, and waits for its challenges
@@ -102,11 +103,11 @@ class Engine:
     async def make_account(self) -> str:
         """Make it; return its URL."""
         server = self.attempt.server
-        self.progress(f"makes an account at {server.url}")
+        self.progress(Reason(Doing.MAKES_ACCOUNT, url=server.url))
         try:
             account = await self.accounts.account_for(server, self.attempt.place.home)
         finally:
-            self.progress("")
+            self.progress(None)
         return account.uri
 
     async def lose_account(self) -> None:
@@ -132,11 +133,11 @@ class Engine:
         if account is None:
             return None
         self._account = account
-        self.progress(f"takes up the order {noted.url}")
+        self.progress(Reason(Doing.TAKES_UP, order=noted.url))
         try:
             return await self._take_up(noted)
         finally:
-            self.progress("")
+            self.progress(None)
 
     def _of_certbot(self, served: Directory, profile: str) -> NotedOrder | None:
         """Return the order that a certbot was cut short at, before there was an engine; blocks."""
@@ -188,7 +189,7 @@ class Engine:
         server, place = self.attempt.server, self.attempt.place
         profile = await self._begin(served)
         order, self._open = self._open, None
-        self.progress(f"order at {server.url}")
+        self.progress(Reason(Doing.ORDER_AT, url=server.url))
         if order is None:
             self._account = await self.accounts.account_for(server, place.home)
             order = await self._new_order(profile)

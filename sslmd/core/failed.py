@@ -287,6 +287,7 @@ class Failed(Code):
     HOST_NO_ADDRESS = "host-no-address"
     NOT_SERVED = "not-served"
     NOT_ON_DECK = "not-on-deck"
+    LINK_WRONG = "link-wrong"
     CHANGED_ON_DISK = "changed-on-disk"
     CHALLENGE_NOT_PUT = "challenge-not-put"
     CHALLENGE_NOT_REMOVED = "challenge-not-removed"
