@@ -29,6 +29,7 @@ from sslmd.acme.certbot_log import MOST_NAME, one_line
 from sslmd.acme.directory import Directory
 from sslmd.acme.order_note import NotedOrder
 from sslmd.acme.orders import TOKEN, Challenge
+from sslmd.acme.permits import Question
 from sslmd.acme.problems import StillProcessing, to_error
 from sslmd.acme.refusals import ProblemKind, retry_at
 from sslmd.acme.signing import is_of
@@ -45,7 +46,7 @@ from sslmd.processes import InThread
 from sslmd.store import files
 from sslmd.store.layout import CERT, CHAIN, FULLCHAIN
 
-Q = TypeVar("Q")
+Q = TypeVar("Q", bound=Question)
 A = TypeVar("A")
 
 # Seconds for the CA to validate, to make the certificate, and to do either for an order that is
@@ -85,6 +86,7 @@ class Engine:
     _open: AcmeOrder | None = None  # found by `take_up`, and waits for its challenges
     _address: CaAddress = field(default_factory=lambda: CaAddress(""))
     _binds: bool = False
+    _replaces: str = ""
 
     @property
     def takes_place(self) -> bool:
@@ -224,7 +226,7 @@ class Engine:
             raise Transient(Reason(Failed.ACCOUNT_KEY_CHANGED, account=used.uri))
 
     async def _new_order(self, profile: str) -> AcmeOrder:
-        attempt, replaces = self.attempt, self.attempt.replaces
+        attempt, replaces = self.attempt, self._replaces
         names = tuple(str(name) for name in attempt.service.spec.all_names())
         asked = messages.AskOrder(*self._of, names, profile, replaces)
         order = await self._asked(messages.NEW_ORDER, asked)
@@ -286,8 +288,7 @@ class Engine:
         if order.status != "valid":
             csr = await self.in_thread(_der, attempt.csr)
             asked = messages.Finalize(*self._of, order.url, csr, seconds)
-            with self.accounts.signer.finalizing(asked.account.key, csr):
-                order = await self._done(messages.FINALIZE, asked, seconds)
+            order = await self._done(messages.FINALIZE, asked, seconds)
         if order.status == "processing":
             when = retry_at(order.retry_after, self.now())
             order_url = one_line(order.url, MOST_NAME)
@@ -316,6 +317,7 @@ class Engine:
     async def _begin(self, served: Directory) -> str:
         """Take what the CA says of itself; return the profile to ask for: a wish that it knows."""
         self._binds = served.external_account_required
+        self._replaces = self.attempt.replaces if served.renewal_info else ""
         self._address = await self.in_thread(address_of, self.attempt.server)
         wish = self.attempt.server.profile
         return wish if wish in served.profiles else ""
@@ -330,8 +332,9 @@ class Engine:
     ) -> A | AcmeProblem:
         """Ask; a time that is over is a problem like others."""
         try:
-            async with asyncio.timeout(seconds + ASKING):
-                return await self.net.call(operation, asked)
+            with self.accounts.signer.asking(asked):
+                async with asyncio.timeout(seconds + ASKING):
+                    return await self.net.call(operation, asked)
         except TimeoutError:
             return AcmeProblem("late", self.attempt.server.url)
 
