@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.fuzz import files, network
+from tests.fuzz import acme, files, network
 
-TARGETS = {one.name: one for one in (*network.TARGETS, *files.TARGETS)}
+TARGETS = {one.name: one for one in (*network.TARGETS, acme.ACME, *files.TARGETS)}
