@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from acme import messages as acme
 
@@ -33,6 +33,7 @@ from sslmd.net.acme_read import (
     b64,
     directory_in,
     good,
+    joined,
     json_of,
     location_of,
     nonsense,
@@ -108,9 +109,10 @@ class Ca:
             location = reply.headers.get("location", "")
             if reply.status not in _REDIRECTS or not location or not left:
                 break
-            before, url = urlsplit(url).scheme, _joined(url, location)
+            before, url = urlsplit(url).scheme, joined(url, location)
             if origin_of(url) is None or before not in ("http", urlsplit(url).scheme):
-                said = f"it redirects from {before} to {text_of(url.partition(':')[0])[:20]}"
+                to = text_of(url.partition(":")[0])[:20] or "what is no URL"
+                said = f"it redirects from {before} to {to}"
                 raise unreached(self._server.url, UnreachedError("system", said))
         if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
             reply = replace(reply, url=self._server.url)
@@ -214,7 +216,7 @@ class Ca:
             names=tuple(text_of(one.value) for one in found.identifiers or ()),
             authorizations=tuple(urls),
             finalize=found.finalize,
-            certificate=found.certificate or "",
+            certificate=url_in(document, "certificate"),
             problem=problem_of(reply, error) if isinstance(error, dict) else None,
             replaces=text_of(document.get("replaces")),
             retry_after=reply.headers.get("retry-after", "")[:100],
@@ -244,10 +246,3 @@ class Ca:
             challenges=challenges,
             problem=problem_of(reply, errors[0]) if errors else None,
         )
-
-
-def _joined(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        return "what is no URL"

@@ -53,12 +53,12 @@ class _Web:
         self._answers = cycle(data.split(b"\0")[:20])
 
     async def request(self, _: str, url: str, *__: object, **___: object) -> Reply:
-        line, _, body = next(self._answers).partition(b"\n")
+        line, *body = next(self._answers).split(b"\n", 1)
         words = [*line.decode("latin-1").split("|"), "", "", "", ""]
         status, after, location, link = words[:4]
         number = int(status) if status.isascii() and status.isdecimal() and len(status) < 4 else 200
         headers = {"retry-after": after, "location": location, "link": link, "replay-nonce": "n"}
-        return Reply(url, number, headers, body)
+        return Reply(url, number, headers, b"".join(body))
 
     def close(self) -> None: ...
 
@@ -134,7 +134,9 @@ def _seeds() -> list[bytes]:
     later += [b"503|Fri, 31 Dec 9999 23:59:59 GMT\n" + _PROBLEM, b"429|5\n" + _PROBLEM]
     seeds = [b"\0".join((directory, nonce, one)) for one in later]
     order = b"\0".join((directory, nonce, later[0], later[1], later[0].replace(b"ready", b"valid")))
-    return [*seeds, order, *later]
+    odd = order.replace(b"https://ca.test/c", rb"https://ca.test/\ud800").replace(b"/alt>", b"[>")
+    chain = seeds[3].replace(b"https://ca.test/alt>", b"https://[>")
+    return [*seeds, order, *later, odd, chain, seeds[0].replace(b"https://ca.test/x", b"https://[")]
 
 
 ACME = Target(
