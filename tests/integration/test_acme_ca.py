@@ -26,7 +26,7 @@ from tests.stand.acme_site import (
 )
 from tests.stand.bind import Primary, Zone
 from tests.stand.pebble import Pebble
-from tests.stand.proxy import Answer, Proxy
+from tests.stand.proxy import Answer, Proxy, seen_through
 from tests.stand.samples import key_pem, leaf_spec, make_leaf, make_root, make_sub, with_life
 
 # What a renewal that fails leaves otherwise than it was, and nobody else uses.
@@ -239,7 +239,7 @@ def test_a_ca_with_ways_of_its_own(here: World) -> None:
     needs(ca, "profiles")
     wishes = "ca_preferred_acme_profile = 'shortlvied'\nca_preferred_chain = 'ISRG Root X1'"
     with Proxy(ca, upside_down) as proxy:
-        here.site.use(replace_directory(ca, proxy), more=wishes)
+        here.site.use(seen_through(ca, proxy), more=wishes)
         here.site.publish(primary)
         here.site.write({CERT: [ZONE]})
         here.site.start()
@@ -298,7 +298,7 @@ def test_an_order_that_the_ca_refuses_is_not_sent_again_and_again(here: World) -
     code = "rejectedIdentifier"
 
     with Proxy(ca, lambda answer: refusing(answer, 400, code, said[code])) as proxy:
-        here.site.use(replace_directory(ca, proxy))
+        here.site.use(seen_through(ca, proxy))
         here.site.write({CERT: NAMES})
         here.site.start()
         here.site.wait_line(f"www.{ZONE} is covered by *.{ZONE}, which stands beside it")
@@ -350,7 +350,7 @@ def test_a_limit_that_the_ca_tells_is_kept_to(here: World) -> None:
         return refusing(answer, 429, "rateLimited", detail, **{"Retry-After": "7200"})
 
     with Proxy(ca, limit) as proxy:
-        here.site.use(replace_directory(ca, proxy))
+        here.site.use(seen_through(ca, proxy))
         here.site.write({CERT: NAMES})
         here.site.start()
         line = here.site.wait_line("attempt 1 failed")
@@ -377,7 +377,7 @@ def test_a_limit_of_the_account_holds_its_other_certificates(here: World) -> Non
         return refusing(answer, 429, "rateLimited", detail, **{"Retry-After": "7200"})
 
     with Proxy(ca, limit) as proxy:
-        here.site.use(replace_directory(ca, proxy))
+        here.site.use(seen_through(ca, proxy))
         here.site.write({CERT: NAMES})
         here.site.start()
         here.site.wait_line("attempt 1 failed")
@@ -391,13 +391,6 @@ def test_a_limit_of_the_account_holds_its_other_certificates(here: World) -> Non
             here.site.stop()
             here.site.start()
         assert proxy.paths.count("/order-plz") == asked
-
-
-def replace_directory(ca: Pebble, proxy: Proxy) -> Pebble:
-    """Return the CA as it is seen through the proxy."""
-    seen = object.__new__(Pebble)
-    seen.__dict__.update(ca.__dict__, directory=proxy.directory)
-    return seen
 
 
 def _wrong(kind: str, site_key: bytes) -> bytes:
@@ -459,7 +452,7 @@ def test_what_a_ca_should_not_have_given_is_refused(here: World) -> None:
         return Answer(answer.path, 200, answer.headers, _wrong(kind, deck.read_bytes()))
 
     with Proxy(ca, change) as proxy:
-        here.site.use(replace_directory(ca, proxy))
+        here.site.use(seen_through(ca, proxy))
         here.site.write({CERT: NAMES})
         here.site.start()
         for kind in WRONG:

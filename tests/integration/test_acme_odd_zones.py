@@ -12,11 +12,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.integration.test_acme_ca import replace_directory
 from tests.stand import system_resolver, unbound
 from tests.stand.acme_site import World, names_of, verify, world
 from tests.stand.bind import Primary, Zone, answer
-from tests.stand.proxy import Answer, Proxy
+from tests.stand.proxy import Answer, Proxy, seen_through
 from tests.stand.server import wait_until
 from tests.stand.unbound import Unbound
 
@@ -105,7 +104,7 @@ class Odd:
         self.proxy = stack.enter_context(Proxy(self.ca, _nameless))
         site = self.site
         site.globals["dns_check_timeout"] = "4"
-        site.use(replace_directory(self.ca, self.proxy))
+        site.use(seen_through(self.ca, self.proxy))
         site.publish(self.primary)
         site.primaries[OWN] = site.primaries["default"]
         site.update(self.primary, UPDATED)

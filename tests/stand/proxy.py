@@ -147,6 +147,13 @@ class Proxy:
         self._server.server_close()
 
 
+def seen_through(ca: Pebble, proxy: Proxy) -> Pebble:
+    """Return the CA as it is seen through the proxy."""
+    seen = object.__new__(Pebble)
+    seen.__dict__.update(ca.__dict__, directory=proxy.directory)
+    return seen
+
+
 class _Server(ThreadingHTTPServer):
     """Clients that go away, or are killed, are nobody's trouble."""
 
