@@ -1,0 +1,307 @@
+"""What is remembered of alarms, so that each is told once: raised since when, told to whom.
+
+The daemon has one `AlarmBook`, on disk as well, and only the functions here and in `core.notices`
+make another one of it. Times in it age by what has really passed: a clock that is set moves them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from sslmd.core.alarm import Affected, Alarm, Level
+from sslmd.core.alarm_kinds import AlarmKind
+from sslmd.core.errors import CLOCK_TOLERANCE, Trouble
+from sslmd.core.plain import plain
+from sslmd.core.trouble import Severity
+from sslmd.core.words.sentence import say
+
+DAY = timedelta(days=1)
+
+# What was gone for so long is raised anew when it comes back.
+SETTLED = timedelta(minutes=10)
+
+# The longest time that a daemon may have been switched off. A clock that is further ahead than that
+# was set.
+LONGEST_GAP = timedelta(days=30)
+
+# The most that passes between two looks while the clock is set to and fro; and for how long after
+# it was set back nobody goes by it.
+GAP = timedelta(minutes=10)
+UNSURE = DAY
+
+# Silences end: nobody remembers one after a quarter of a year.
+LONGEST_SILENCE = timedelta(days=90)
+
+# Characters of a cause that are kept for the time when it is over.
+MOST_OF_CAUSE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An alarm that stands, or did until `gone`.
+
+    `text`: its cause, for people. `since`: it stands since then; `newest`: when something was added
+    to `subjects`, those that it was about at any time since then.
+    """
+
+    kind: AlarmKind
+    text: str
+    since: datetime
+    newest: datetime
+    severity: Severity = Severity.WARNING
+    gone: datetime | None = None
+    subjects: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class LastTold:
+    """What was last told of an alarm: when, and how urgent it was; `over`: when that was told."""
+
+    at: datetime
+    severity: Severity = Severity.WARNING
+    step: int = 0
+    over: datetime | None = None
+
+    @property
+    def level(self) -> Level:
+        """How urgent it was said to be."""
+        return self.severity, self.step
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierState:
+    """What a notifier was told, by alarm; `sent`: when the last messages went out.
+
+    `trouble`: why messages fail, None if they do not.
+    """
+
+    told: Mapping[str, LastTold] = field(default_factory=dict)
+    sent: tuple[datetime, ...] = ()
+    trouble: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmSilence:
+    """`who` asked for silence about `what`, and why: a certificate, group, host, zone or kind."""
+
+    what: str
+    until: datetime
+    who: str
+    why: str
+    made: datetime
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is in force; not under a clock that was set back by years."""
+        return now < self.until <= now + LONGEST_SILENCE + CLOCK_TOLERANCE
+
+    def covers(self, kind: AlarmKind, one: Affected) -> bool:
+        """Whether it is about one that an alarm of this kind affects."""
+        group = one.name.partition(":")[0]
+        return self.what in (str(kind), one.name, group, *one.places)
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmBook:
+    """Everything that is remembered; `raised` is by alarm, `notifiers` by name.
+
+    `seen`: when all alarms were last looked at. `unsure`: until then the clock is not believed.
+    """
+
+    raised: Mapping[str, Raised] = field(default_factory=dict)
+    notifiers: Mapping[str, NotifierState] = field(default_factory=dict)
+    silences: tuple[AlarmSilence, ...] = ()
+    seen: datetime | None = None
+    unsure: datetime | None = None
+
+    def notifier(self, name: str) -> NotifierState:
+        """Return how a notifier stands; an empty state for one that is new."""
+        return self.notifiers.get(name) or NotifierState()
+
+    def differs(self, other: AlarmBook) -> bool:
+        """Whether it has more to note than that time went on."""
+        return self != replace(other, seen=self.seen)
+
+
+def watched(
+    book: AlarmBook,
+    alarms: Sequence[Alarm],
+    now: datetime,
+    unknown: Collection[tuple[AlarmKind, str]] = frozenset(),
+) -> AlarmBook:
+    """Return the book after a look: these alarms stand, and all others do not.
+
+    `unknown` (of which kind, whom it would be about) was not looked at: what stood there stands.
+    """
+    book = at_time(book, now)
+    return _Look(book, alarms, now, unknown).book()
+
+
+class _Look:
+    """One look at all alarms."""
+
+    def __init__(
+        self,
+        book: AlarmBook,
+        alarms: Sequence[Alarm],
+        now: datetime,
+        unknown: Collection[tuple[AlarmKind, str]],
+    ) -> None:
+        self._before, self._alarms, self._now = book, {one.id: one for one in alarms}, now
+        self._standing: dict[AlarmKind, set[str]] = defaultdict(set)
+        for one in alarms:
+            self._standing[one.kind].update(one.subjects)
+        self._unknown: dict[AlarmKind, set[str]] = defaultdict(set)
+        for kind, name in unknown:
+            self._unknown[kind].add(name)
+        self._raised: dict[str, Raised] = {}
+        self._told = {name: dict(one.told) for name, one in book.notifiers.items()}
+
+    def book(self) -> AlarmBook:
+        """Return the book after it."""
+        for ident, alarm in self._alarms.items():
+            self._raised[ident] = self._standing_one(ident, alarm)
+        for ident, raised in self._before.raised.items():
+            if ident not in self._alarms and (left := self._absent(ident, raised)) is not None:
+                self._raised[ident] = left
+        notifiers = {
+            name: replace(
+                one, told={k: v for k, v in self._told[name].items() if k in self._raised}
+            )
+            for name, one in self._before.notifiers.items()
+        }
+        return replace(self._before, raised=self._raised, notifiers=notifiers, seen=self._now)
+
+    def _standing_one(self, ident: str, alarm: Alarm) -> Raised:
+        """Return what is remembered of an alarm that stands."""
+        now, subjects = self._now, frozenset(alarm.subjects)
+        text = plain(say(alarm.cause), MOST_OF_CAUSE)
+        old = self._before.raised.get(ident)
+        if old is None and (heir_of := self._heir_of(alarm)):
+            # The same subjects, for another reason than before: that is no news.
+            donor = self._before.raised[heir_of]
+            for told in self._told.values():
+                if heir_of in told:
+                    told[ident] = told[heir_of]
+            newest = donor.newest if subjects <= donor.subjects else now
+            return replace(
+                donor,
+                text=text,
+                severity=alarm.severity,
+                newest=newest,
+                subjects=subjects,
+                gone=None,
+            )
+        if old is None or (old.gone is not None and now - old.gone >= SETTLED):
+            return Raised(alarm.kind, text, now, now, alarm.severity, None, subjects)
+        newest = old.newest if subjects <= old.subjects else now
+        return replace(
+            old,
+            text=text,
+            severity=alarm.severity,
+            gone=None,
+            newest=newest,
+            subjects=old.subjects | subjects,
+        )
+
+    def _heir_of(self, alarm: Alarm) -> str:
+        """Return the alarm that most of its subjects had until now, "" for none."""
+        had: Counter[str] = Counter()
+        for ident, one in self._before.raised.items():
+            if one.kind is alarm.kind and one.gone is None and ident not in self._alarms:
+                had[ident] = len(one.subjects.intersection(alarm.subjects))
+        for ident, number in had.most_common(1):
+            if 2 * number >= len(alarm.subjects):
+                return ident
+        return ""
+
+    def _absent(self, ident: str, raised: Raised) -> Raised | None:
+        """Return what is remembered of an alarm that does not stand, None for nothing."""
+        if raised.gone is not None:
+            return raised if self._is_kept(ident, raised.gone) else None
+        if not raised.subjects.isdisjoint(self._unknown[raised.kind]):
+            return raised
+        still = raised.subjects & self._standing[raised.kind]
+        if not still:
+            return replace(raised, gone=self._now)
+        well = raised.subjects - still
+        if well:
+            # It is over for these; the others are told of with what they have now.
+            return replace(raised, gone=self._now, subjects=well)
+        heirs = (one for key, one in self._alarms.items() if key not in self._before.raised)
+        if any(one.kind is raised.kind and still <= set(one.subjects) for one in heirs):
+            return None
+        return raised
+
+    def _is_kept(self, ident: str, gone: datetime) -> bool:
+        """Whether what is gone is still to be told, or would not be told again if it came back."""
+        owed = any(ident in told and told[ident].over is None for told in self._told.values())
+        return owed or self._now - gone < DAY
+
+
+# --- the clock ---------------------------------------------------------------------------------
+
+
+def at_time(book: AlarmBook, now: datetime) -> AlarmBook:
+    """Return the book at another time; what cannot have passed since the last look is taken out."""
+    if book.seen is None:
+        return replace(book, seen=now)
+    gap = now - book.seen
+    if gap < timedelta():
+        jump, passed = True, timedelta()
+    else:
+        is_unsure = book.unsure is not None and book.seen < book.unsure
+        jump = gap > (GAP if is_unsure else LONGEST_GAP)
+        passed = GAP if jump else gap
+    if not jump:
+        return replace(book, seen=now)
+    book = moved(book, gap - passed)
+    return replace(book, seen=now, unsure=now + UNSURE if gap < -CLOCK_TOLERANCE else book.unsure)
+
+
+def moved(book: AlarmBook, by: timedelta) -> AlarmBook:
+    """Return the book after the clock was set by so much: everything is as long ago as before.
+
+    Silences are the admin's, and end when they said.
+    """
+
+    def then(when: datetime) -> datetime:
+        return _sum(when, by)
+
+    raised = {
+        ident: replace(
+            one,
+            since=then(one.since),
+            newest=then(one.newest),
+            gone=then(one.gone) if one.gone is not None else None,
+        )
+        for ident, one in book.raised.items()
+    }
+    notifiers = {
+        name: replace(
+            one,
+            sent=tuple(map(then, one.sent)),
+            told={
+                ident: replace(told, at=then(told.at), over=then(told.over) if told.over else None)
+                for ident, told in one.told.items()
+            },
+        )
+        for name, one in book.notifiers.items()
+    }
+    seen = then(book.seen) if book.seen is not None else None
+    unsure = then(book.unsure) if book.unsure is not None else None
+    return replace(book, raised=raised, notifiers=notifiers, seen=seen, unsure=unsure)
+
+
+def _sum(when: datetime, by: timedelta) -> datetime:
+    try:
+        return when + by
+    except OverflowError:
+        return when
+
+
+def with_notifiers(book: AlarmBook, names: Iterable[str]) -> AlarmBook:
+    """Return the book for the notifiers that there are; what others were told is forgotten."""
+    return replace(book, notifiers={name: book.notifier(name) for name in names})
