@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sslmd.wire.messages import ErrorCode, Method
 from tests.ctl.fake_daemon import ROOT, FakeDaemon, refusal, result, sslmctl
 from tests.ctl.samples import cert, failing, one_set, rfc3339, status
+from tests.metric_table import table, written
 
 OWN: dict[str, Any] = {
     "version": "9.9.9",
@@ -148,7 +151,9 @@ def asked(request: bytes, path: str) -> bytes:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         command = [sys.executable, "-m", "sslmd.ctl.main", "metrics", "--http", "--socket", path]
-        with subprocess.Popen(command, stdin=theirs, cwd=ROOT, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            command, stdin=theirs.fileno(), cwd=ROOT, stderr=subprocess.PIPE
+        ) as process:
             theirs.close()
             ours.sendall(request)
             ours.shutdown(socket.SHUT_WR)
@@ -191,3 +196,30 @@ def test_standard_input_has_to_be_a_socket() -> None:
         done = sslmctl("metrics", "--socket", fake.path, "--http")
     assert done.returncode != 0
     assert "no socket" in done.stderr
+
+
+def test_the_page_names_every_metric() -> None:
+    page = ROOT / "docs/monitoring/prometheus.md"
+    assert written(page.read_text()) == page.read_text()
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
+    known = set(re.findall(r"`(sslmd_\w+)`", table()))
+    assert known
+    for name in ("alerts.yml", "alerts-test.yml", "dashboard.json"):
+        text = (ROOT / "docs/monitoring" / name).read_text()
+        asked = set(re.findall(r"\bsslmd_\w+", text))
+        assert asked
+        assert asked <= known, name
+    json.loads((ROOT / "docs/monitoring/dashboard.json").read_text())
+
+
+@pytest.mark.parametrize("words", [("check", "rules", "alerts.yml"),
+                                   ("test", "rules", "alerts-test.yml")])  # fmt: skip
+def test_the_alerts_do_what_their_tests_say(words: tuple[str, ...]) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed (Debian package prometheus)")
+    command = ["promtool", *words]
+    folder = ROOT / "docs/monitoring"
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
