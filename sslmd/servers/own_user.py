@@ -195,6 +195,7 @@ def gifts(config: Config) -> list[Gift]:
         found.append(Gift(str(own.logdir), _LOGS))
     keys = [one.tsig.file for one in config.dns_primaries if one.tsig is not None]
     keys += [one.eab_hmac_key_file for one in config.cas.values() if one.eab_hmac_key_file]
+    keys += [one.to_file for one in config.notify if one.to_file is not None]
     found += [Gift(str(path)) for path in keys if os.path.isfile(path)]
     found.append(Gift(RUN))
     return list(dict.fromkeys(found))

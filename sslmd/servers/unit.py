@@ -205,12 +205,17 @@ def written(config: Config, here: frozenset[str] = frozenset()) -> dict[Path, st
 def commands(config: Config, here: frozenset[str]) -> dict[Argv, str]:
     """Return the commands that are run on this machine, each with its key."""
     found = dict.fromkeys(config.dns.restart, "[dns] restart_cmd")
-    for one in config.server_classes:
-        if here.intersection(one.servers):
-            for argv in one.restart:
-                found.setdefault(argv, f"[{one.kind}] restart_cmd")
+    for server_class in config.server_classes:
+        if here.intersection(server_class.servers):
+            for argv in server_class.restart:
+                found.setdefault(argv, f"[{server_class.kind}] restart_cmd")
     for post in config.globals.post_copy:
         found.setdefault(post.argv, f"post_copy_cmd of {machine_of(post.host)}")
+    for one in config.notify:
+        if one.command:
+            found.setdefault(one.command, f"command of [[notify]] {one.name}")
+    if config.globals.alive_command:
+        found.setdefault(config.globals.alive_command, "alive_command")
     return found
 
 

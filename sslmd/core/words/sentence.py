@@ -25,6 +25,7 @@ from sslmd.core.words.happened import HAPPENED
 from sslmd.core.words.held import HELD
 from sslmd.core.words.hosts import HELD_HOSTS, HOSTS
 from sslmd.core.words.net import NET
+from sslmd.core.words.notify import NOTIFY
 from sslmd.core.words.pattern import fill
 
 # For type checkers alone: `typing` is slow to import.
@@ -38,7 +39,7 @@ TABLES: Mapping[type[Code], Mapping[Any, str | Callable[..., str]]] = {
     Why: DECISIONS,
     Held: {**HELD, **HELD_HOSTS},
     Ended: ENDINGS,
-    Failed: {**ACME, **DNS, **HOSTS, **NET},
+    Failed: {**ACME, **DNS, **HOSTS, **NET, **NOTIFY},
     Happened: HAPPENED,
     Denied: DENIED,
     Answered: ANSWERS,
