@@ -323,8 +323,9 @@ class Accounts:
     async def ask(self, operation: Operation[Any, Any], asked: Any, server: AcmeServer) -> Any:
         """Ask the CA something; raises what it refuses."""
         try:
-            async with asyncio.timeout(ASKING):
-                answer = await self.net_ask(operation, asked)
+            with self.signer.asking(asked):
+                async with asyncio.timeout(ASKING):
+                    answer = await self.net_ask(operation, asked)
         except TimeoutError:
             raise Transient(Reason(Failed.CA_UNREACHABLE, url=server.url, why=_LATE)) from None
         if isinstance(answer, AcmeProblem):

@@ -189,6 +189,10 @@ class Failed(Code):
     # the network process
     ACCOUNT_KEY_CHANGED = "account-key-changed"
     NET_GONE = "net-gone"
+    NET_FAULT = "net-fault"
+    NET_FAULTY = "net-faulty"
+    NET_FORGED = "net-forged"
+    NET_FORGES = "net-forges"
     NET_DOWN = "net-down"
     NET_ENDS = "net-ends"
     NET_ENDED = "net-ended"
@@ -302,6 +306,7 @@ class Failed(Code):
     HOST_NO_ADDRESS = "host-no-address"
     NOT_SERVED = "not-served"
     NOT_ON_DECK = "not-on-deck"
+    LINK_WRONG = "link-wrong"
     CHANGED_ON_DISK = "changed-on-disk"
     CHALLENGE_NOT_PUT = "challenge-not-put"
     CHALLENGE_NOT_REMOVED = "challenge-not-removed"

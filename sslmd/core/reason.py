@@ -242,6 +242,10 @@ class Held(Code):
     """What is in trouble, and needs an admin or time."""
 
     NOTED = "noted"
+    # a certificate is left alone: its files, an error of our own
+    LATER_STATE = "later-state"
+    LEFT_ALONE = "left-alone"
+    BROKEN = "broken"
     # one of the site's own CAs is left as it is
     CA_NO_CURR = "ca-no-curr"
     CA_CLOCK = "ca-clock"

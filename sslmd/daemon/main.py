@@ -36,6 +36,7 @@ from sslmd.core.errors import ConfigError, Permanent, SslmError
 from sslmd.core.events import Counted
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain
+from sslmd.core.reason import Reason
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server
 from sslmd.daemon.api.status_document import in_trouble, summary
@@ -208,7 +209,7 @@ class Daemon:
         self._others = ThreadPoolExecutor(2 * ORDERS + READERS, thread_name_prefix="sslmd-others")
         scratch = Scratch(os.path.dirname(arguments.socket))
         tree = Tree(str(config.globals.certs_dir))
-        signer = Signer()
+        signer = Signer(self._net_tells)
         self._net = Net(signer.handlers(), self._net_tells, self._net_failed, said=self._net_says)
         self._planner = planner = Planner(
             Site(config, tree, _now, random.SystemRandom(), scratch),
@@ -219,7 +220,7 @@ class Daemon:
             Telling(
                 self._tell_of,
                 self._bug,
-                lambda cert, text: planner.progress(cert, text),
+                lambda cert, how: planner.progress(cert, how),
                 lambda cert, names: planner.count(cert, Counted(_now(), names)),
                 lambda cert, issuance: planner.certs.pacing.issued(cert, issuance),
                 lambda cert, server: planner.certs.pacing.ordered(cert, server),
@@ -362,10 +363,10 @@ class Daemon:
     def _tell(self, event: str, text: str, priority: int) -> None:
         self._bus.record(Record(_now(), event, text, priority))
 
-    def _tell_of(self, event: str, text: str, cert: CertId | None) -> None:
+    def _tell_of(self, event: str, line: Reason | str, cert: CertId | None) -> None:
         kind = EVENTS[event]
         priority = max(kind.priorities[-1], WARNING)  # a remark beside a job is no error
-        self._bus.record(Record(_now(), event, text, priority, cert))
+        self._bus.record(Record(_now(), event, line, priority, cert))
 
     def _net_tells(self, text: str) -> None:
         self._tell("network-process", text, WARNING)

@@ -19,6 +19,7 @@ from sslmd.core.events import Counted, Event
 from sslmd.core.jobs import Pool, pool
 from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import CertId
+from sslmd.core.reason import Held, Reason, Said
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered
 from sslmd.daemon.ari import RenewalLooks
@@ -115,7 +116,7 @@ class Planner:
         changes = Changes(bus, site.now, self.ledger.note)
         self.registry.listen(changes.hear, self.loop.meters.hear, self._follow)
         # What was found odd in a certificate's files when they were read last.
-        self._remarks: dict[CertId, list[str]] = {}
+        self._remarks: dict[CertId, list[Reason]] = {}
         self.registry.dane_of = self.zones.dane
         self.registry.why_absent = lambda group, service: why_absent(site.config, group, service)
         # The configuration that was refused since the one in force was loaded.
@@ -185,7 +186,7 @@ class Planner:
             self.registry.put(cert, Taken(entry, one.remarks, one.unsaved))
         self.registry.relate()
 
-    def _remark(self, cert: CertId, remarks: list[str]) -> None:
+    def _remark(self, cert: CertId, remarks: list[Reason]) -> None:
         self._remarks.pop(cert, None)
         if remarks:
             self._remarks[cert] = remarks
@@ -270,12 +271,12 @@ class Planner:
         await self.queue.cancel(f"cert {cert}")
         await self.queue.cancel(f"trial {cert}")
 
-    def _refresh(self, cert: CertId, fresh: certs.Loaded | None, remarks: Sequence[str]) -> None:
+    def _refresh(self, cert: CertId, fresh: certs.Loaded | None, remarks: Sequence[Reason]) -> None:
         """Take over what the configuration says now, and what was read `fresh`."""
         entry, config = self.registry[cert], self.site.config
         state, hold, is_released = entry.state, entry.hold, False
         if fresh is not None and not self.queue.busy(f"cert {cert}"):
-            hold, is_released = fresh.hold, bool(entry.hold) and not fresh.hold
+            hold, is_released = fresh.hold, entry.hold is not None and fresh.hold is None
             if is_released:
                 state = fresh.state  # what held it was put right
             elif not hold:
@@ -363,11 +364,11 @@ class Planner:
         """Return how a certificate stands, for the workers."""
         return self.registry[cert].state if cert in self.registry else CertState()
 
-    def progress(self, cert: CertId, text: str) -> None:
-        """A job tells how far it is, "" when that is over; part of `reason` in the status."""
+    def progress(self, cert: CertId, how: Reason | None) -> None:
+        """A job tells how far it is, None when that is over; part of `reason` in the status."""
         entry = self.registry.entries.get(cert)
-        if entry is not None and entry.progress != text:
-            self.registry.put(cert, Progressed(text))
+        if entry is not None and entry.progress != how:
+            self.registry.put(cert, Progressed(how))
 
     def count(self, cert: CertId, event: Counted) -> None:
         """Take in that a CA may have failed to validate names."""
@@ -384,14 +385,14 @@ class Planner:
 
     def _saved_again(self, cert: CertId) -> None:
         if cert in self.registry:
-            self.registry.put(cert, Unsaved(""))
+            self.registry.put(cert, Unsaved(None))
 
     def _save_failed(self, cert: CertId, err: Exception) -> None:
         self._unsaved += 1
         if isinstance(err, SslmError):
-            why = err.text_beside(cert)
+            why = err.beside(cert)
         else:
-            why = f"an error of sslmd's own: {err!r}; see the journal"
+            why = Reason(Held.OWN_ERROR, error=Said(repr(err)))
             self.telling.bug(f"{cert}: state.toml cannot be written: {err!r}", err)
         if cert in self.registry:
             self.registry.put(cert, Unsaved(why))

@@ -26,9 +26,9 @@ from sslmd.core.errors import SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import ZoneName
-from sslmd.core.reason import Reason, Said
+from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
-from sslmd.core.words.sentence import say
+from sslmd.core.told import Doing
 from sslmd.dns.aims import Aim, Learnt
 from sslmd.pki.local_ca import Issued
 from sslmd.workers.http import FileChallenges
@@ -105,8 +105,8 @@ def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
     """Return what speaks to the CA; raises `Permanent` if it is not installed."""
     in_thread, now = ordering.threads.in_thread, ordering.site.now
 
-    def progress(text: str) -> None:
-        ordering.telling.progress(attempt.cert, f"{attempt.label}{text}" if text else "")
+    def progress(how: Reason | None) -> None:
+        ordering.telling.progress(attempt.cert, attempt.told(how) if how else None)
 
     def tell(event: str, what: Reason) -> None:
         _tell(attempt, what, ordering, event)
@@ -128,7 +128,7 @@ def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
 
 
 def _tell(attempt: Attempt, what: Reason, ordering: Ordering, event: str = "order-trouble") -> None:
-    ordering.telling.tell(event, f"{attempt.label}{say(what)}", attempt.cert)
+    ordering.telling.tell(event, attempt.told(what), attempt.cert)
 
 
 def check_issued(attempt: Attempt, ordering: Ordering) -> None:
@@ -137,7 +137,7 @@ def check_issued(attempt: Attempt, ordering: Ordering) -> None:
     It happens where several certificates have the same names, and where what was issued was of no
     use here, again and again.
     """
-    if attempt.label:
+    if attempt.trial:
         return  # a test server's limits are not ours to keep
     wanted = wanted_of(attempt.service, ordering.site.config)
     if spent := ordering.standings.issuances(ordering.site).exhausted(wanted):
@@ -155,7 +155,7 @@ async def count_offered(attempt: Attempt, ordering: Ordering) -> None:
     if not names:
         return
     await ordering.threads.in_thread(certbot.forget_offered, attempt.place)
-    if attempt.label:
+    if attempt.trial:
         return  # a test server's limits are not ours to keep
     ordering.telling.count(attempt.cert, names)
     failed = ordering.standings.state_of(attempt.cert).failed
@@ -211,7 +211,7 @@ class _Proof:
         self._files = FileChallenges(
             attempt.cert, checks.config, ordering, attempt.place.home, checks
         )
-        self._last = ""
+        self._last: Reason | None = None
 
     async def order(self) -> Issued:
         """Have the engine order; return the certificate."""
@@ -224,7 +224,7 @@ class _Proof:
             # Nothing here waits, because whoever cancels may do it twice.
             challenges.leave(self._ident)
             self._ordering.threads.in_background(self._files.remove())
-            self._engine.progress("")
+            self._engine.progress(None)
 
     async def _prove(self, offered: Sequence[Challenge]) -> None:
         """Return when every challenge is in place and was seen there."""
@@ -232,7 +232,7 @@ class _Proof:
             await self._files.show(offered, self._progress)
         else:
             await self._publish(offered)
-        self._progress("every challenge is in place; the CA validates")
+        self._progress(Reason(Doing.CA_VALIDATES))
 
     async def _publish(self, offered: Sequence[Challenge]) -> None:
         records: dict[ZoneName, set[TxtRecord]] = defaultdict(set)
@@ -249,7 +249,7 @@ class _Proof:
         try:
             await asyncio.wait({show, room}, return_when=asyncio.FIRST_COMPLETED)
             if not show.done():
-                raise Transient(Reason(Failed.GAVE_PLACE, said=Said(self._last)))
+                raise Transient(Reason(Failed.GAVE_PLACE, said=self._last))
             await show
         finally:
             for task in (show, room):
@@ -264,6 +264,6 @@ class _Proof:
         while not self._ordering.crowded():  # noqa: ASYNC110  (there is no event for it)
             await asyncio.sleep(LOOK_AROUND)
 
-    def _progress(self, text: str) -> None:
-        self._last = text
-        self._engine.progress(text)
+    def _progress(self, how: Reason) -> None:
+        self._last = how
+        self._engine.progress(how)

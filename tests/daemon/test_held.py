@@ -337,7 +337,15 @@ async def test_it_is_looked_at_again_and_again(tools: Tools) -> None:
     now += PERIOD
     assert not held.step("").jobs
     registry.put(
-        WEB, Taken(entry_of(tools.site.config, tools.site.config.services[WEB], CertState(), "no"))
+        WEB,
+        Taken(
+            entry_of(
+                tools.site.config,
+                tools.site.config.services[WEB],
+                CertState(),
+                because("no"),
+            )
+        ),
     )
     for _ in range(3):  # an error of ours does not end it
         now += PERIOD

@@ -21,6 +21,7 @@ from sslmd.daemon import registry
 from sslmd.daemon.host_book import HostEntry, HostEvent
 from sslmd.daemon.registry import Entry, Noticed
 from sslmd.store.note_kinds import HostNote
+from tests.reasons import because
 
 DAEMON = Path(registry.__file__).parent
 
@@ -59,7 +60,7 @@ def test_entries_are_for_reading() -> None:
         one.entries[None] = None  # type: ignore[index]
     entry = Entry.__new__(Entry)
     with pytest.raises(FrozenInstanceError):
-        entry.hold = "changed"  # type: ignore[misc]
+        entry.hold = because("changed")  # type: ignore[misc]
     with pytest.raises(TypeError, match="does not support item assignment"):
         one.zones.entries[None] = None  # type: ignore[index]
     with pytest.raises(KeyError):

@@ -202,7 +202,7 @@ class World:
         state = replace(entry.state, trouble=trouble, servers=(server,))
         decision = replace(entry.decision, reason=because(text), alarm=because(text))
         report = DaneReport(NOW, (Finding(text, text, wrong=True), Finding(text, text)))
-        told = dict.fromkeys(("hold", "unsaved", "progress", "astray"), text)
+        told = dict.fromkeys(("hold", "unsaved", "progress", "astray"), because(text))
         registry, more = self.planner.registry, {"state": state, "decision": decision}
         believe(registry, WEB, **told, **more, report=report)
         self.planner.refused = refusal_of(NOW, [text])

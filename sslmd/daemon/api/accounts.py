@@ -69,7 +69,7 @@ class AccountMethods:
         changed = []
         for use in chosen:
             what = await actions[action](use, params)
-            self._planner.telling.tell("account-changed", f"{use.name}: {say(what)}", None)
+            self._planner.telling.tell("account-changed", what.of(use.name), None)
             changed.append({"name": use.name, "text": say(what)})
         return {"changed": changed}
 
@@ -191,7 +191,7 @@ class AccountMethods:
         joining = [one for one in before if not one.home.is_shared]
         await accounts.in_thread(account_homes.share, account.home, server, now)
         what = Reason(Answered.SHARED, url=account.uri, number=len(joining))
-        planner.telling.tell("account-changed", f"{name}: {say(what)}", None)
+        planner.telling.tell("account-changed", what.of(name), None)
         row = {"name": name, "text": say(what), "url": account.uri}
         uses = [one for one in await self._uses(name) if one.home.is_shared]
         return {**row, "caa": [line for one in uses for line in await self._caa(one)]}

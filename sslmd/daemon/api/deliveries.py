@@ -14,7 +14,7 @@ from sslmd.core.errors import Trouble
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.host.commands import DNS
 from sslmd.core.names import CertId
-from sslmd.core.reason import Ended, Reason, Said, Why, noted, on_wire, said
+from sslmd.core.reason import Ended, Reason, Said, Why, on_wire
 from sslmd.core.state import DONE, Server, ServerPhase
 from sslmd.core.told import Answered, Denied
 from sslmd.core.view import blocking, told
@@ -50,9 +50,9 @@ class Deliveries:
         for cert in which:
             entry = self._planner.registry[cert]
             if entry.hold:
-                rows[cert] = (Outcome.FAILED, noted(entry.hold))
+                rows[cert] = (Outcome.FAILED, entry.hold)
             elif entry.state.curr is None or not entry.state.curr.complete:
-                why = said(entry.unusable) or Reason(Why.NO_CURR)
+                why = entry.unusable or Reason(Why.NO_CURR)
                 nothing = Reason(Denied.NOTHING_TO_DELIVER, cert=cert, why=why)
                 rows[cert] = (Outcome.UNNEEDED, nothing)
             elif params.text("to") and not any(host in hosts for _, host in entry.servers):
@@ -83,9 +83,10 @@ class Deliveries:
             if any(_restartable(one, kind, hosts) for one in entry.state.servers)
         ]
         # Nothing is done for what is held; its class is restarted for the others all the same.
-        asked = [cert for cert in using if not registry[cert].hold]
-        if using and not asked:
-            raise denied(noted(registry[using[0]].hold))
+        asked = [cert for cert in using if registry[cert].hold is None]
+        held = registry[using[0]].hold if using else None
+        if held is not None and not asked:
+            raise denied(held)
 
         def ours(_: CertId, server: Server) -> bool:
             return server.kind == kind and server.host in hosts
@@ -144,8 +145,7 @@ class Deliveries:
             while params.flag("wait", default=True) and self._under_way(asked, ours):
                 record = await following.next_within(LOOK)
                 if record is not None and record.priority < DEBUG and record.event != "asked":
-                    told = {"cert": str(record.cert), "event": record.event, "text": record.text}
-                    await client.notify(Notice.PROGRESS, told)
+                    await client.notify(Notice.PROGRESS, record.as_json())
         return self._parts(asked, ours)
 
     def _parts(self, asked: Iterable[CertId], ours: Callable[[CertId, Server], bool]) -> list[Part]:
@@ -176,7 +176,7 @@ class Deliveries:
         if entry is None:
             return (Outcome.FAILED, Reason(Ended.NOT_CONFIGURED))
         if entry.hold:
-            return (Outcome.FAILED, noted(entry.hold))
+            return (Outcome.FAILED, entry.hold)
         stuck = _stuck(entry, self._planner.site.now())
         if stuck is not None:
             return (Outcome.FAILED, told(stuck))

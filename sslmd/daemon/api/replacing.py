@@ -27,6 +27,7 @@ from sslmd.daemon.api.users import denied
 from sslmd.daemon.loop import PLACES
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
+from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import ErrorCode, Method, Notice, RpcRequest
 from sslmd.wire.params import Params
 
@@ -179,7 +180,7 @@ class Replacing:
 
     async def _tell(self, client: Client, which: Sequence[CertId], *, trial: bool) -> None:
         """Tell the client how far it is, again and again."""
-        number, last = len(which), ""
+        number, last = len(which), None
         while True:
             await asyncio.sleep(TELLS)
             if trial:
@@ -188,16 +189,15 @@ class Replacing:
                     and self._planner.registry[cert].state.trial is not None
                     for cert in which
                 )
-                lines = [say(Reason(Answered.DRILLING, done=number - left, number=number))]
+                lines = [Reason(Answered.DRILLING, done=number - left, number=number)]
             else:
                 now = self._planner.site.now()
-                lines = [say(one.reason) for one in standings(self._planner, now)]
-            text = "; ".join(lines)
-            if text and text != last:
-                await client.notify(
-                    Notice.PROGRESS, {"cert": "", "event": "replacing", "text": text}
-                )
-            last = text
+                lines = [one.reason for one in standings(self._planner, now)]
+            line = lines[0].also(*lines[1:]) if lines else None
+            if line is not None and line != last:
+                told = Record(self._planner.site.now(), "replacing", line)
+                await client.notify(Notice.PROGRESS, told.as_json())
+            last = line
 
 
 def _ahead(ca: str, one: Forecast, now: datetime, *, acme: bool) -> Reason:

@@ -18,7 +18,7 @@ from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.own_ca import Grip, hold_of, is_another, what_changes
 from sslmd.core.plan import decide
-from sslmd.core.reason import Ended, Reason, Why, noted
+from sslmd.core.reason import Ended, Reason, Why
 from sslmd.core.renew_track import why_again, why_not_back
 from sslmd.core.roll_wait import roll_at
 from sslmd.core.spec import AcmeCa, SetFacts
@@ -31,9 +31,8 @@ from sslmd.core.state import (
     TrialKind,
 )
 from sslmd.core.state import Request as What
-from sslmd.core.told import Denied
+from sslmd.core.told import Answered, Denied
 from sslmd.core.view import View
-from sslmd.core.words.sentence import say
 from sslmd.daemon.api.asking import (
     Asking,
     Batch,
@@ -47,7 +46,7 @@ from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.users import denied
 from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
-from sslmd.daemon.tell.journal import DEBUG
+from sslmd.daemon.tell.journal import DEBUG, WARNING, Record
 from sslmd.store.sets import read_set
 from sslmd.wire.messages import ErrorCode, Notice, Outcome
 from sslmd.wire.params import Params
@@ -56,8 +55,6 @@ from sslmd.wire.params import Params
 LOOK = 1.0
 
 _TRIALS = {"test": TrialKind.TEST, "dry_run": TrialKind.DRY_RUN}
-
-_TOO_EARLY = "before the wait for its TLSA records is over: "
 
 
 class Requests:
@@ -79,7 +76,7 @@ class Requests:
             raise denied(Reason(Denied.ALL_WANTED), ErrorCode.INVALID_PARAMS)
         if new_key and (names is None or not force or reuse):
             raise denied(Reason(Denied.NEW_KEY_WANTS), ErrorCode.INVALID_PARAMS)
-        warnings: dict[CertId, list[str]] = {}
+        warnings: dict[CertId, list[Reason]] = {}
         issuances = None  # a batch waits for its turn
         if force and batch is None:
             issuances = self._planner.standings.issuances(self._planner.site)
@@ -100,7 +97,7 @@ class Requests:
             if names is not None and not new_key and hold is not None and hold.grip is Grip.LOST:
                 raise denied(Reason(Denied.CA_KEY_LOST, cert=cert, why=hold.reason))
             if new_key:
-                warnings[cert] = [*warnings.get(cert, ()), say(what_changes(view))]
+                warnings[cert] = [*warnings.get(cert, ()), what_changes(view)]
             next_ = entry.state.next
             # A key that was made ahead is there to be used by just this renewal.
             ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
@@ -139,7 +136,7 @@ class Requests:
         if params.flag("back"):
             return await self._roll_back(client, params)
         force = params.flag("force")
-        warnings: dict[CertId, list[str]] = {}
+        warnings: dict[CertId, list[Reason]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             now, back = self._planner.site.now(), _back(entry.state)
@@ -148,9 +145,9 @@ class Requests:
             if problem is None:
                 view = self._planner.registry.view(cert)
                 if force and (harm := harm_of(view, now)):
-                    warnings[cert] = [f"{_TOO_EARLY}{say(harm)}"]
+                    warnings[cert] = [Reason(Answered.TOO_EARLY, harm=harm)]
                 if force and entry.state.next and is_another(entry.state, entry.state.next):
-                    warnings[cert] = [say(what_changes(view))]
+                    warnings[cert] = [what_changes(view)]
                 return wish
             return _not_now(params, Outcome.UNNEEDED, problem)
 
@@ -167,7 +164,7 @@ class Requests:
             prev = registry[cert].state.prev
             if prev is not None:
                 found[cert] = await planner.threads.aside(read_set, planner.site.tree, cert, prev)
-        remarks: dict[CertId, list[str]] = {}
+        remarks: dict[CertId, list[Reason]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             facts = found.get(cert)
@@ -199,29 +196,22 @@ class Requests:
 
     def _remarks_on_going_back(
         self, cert: CertId, entry: Entry, facts: SetFacts, *, force: bool
-    ) -> list[str]:
+    ) -> list[Reason]:
         """Return what the admin should know: what it costs, and how long it lasts."""
         now, state = self._planner.site.now(), entry.state
         view = self._planner.registry.view(cert)
         told = []
         if state.next is not None and state.next.name != facts.name:
-            told.append(
-                f"set {state.next.name} is taken off the deck; it stays in db/ until it is "
-                "cleaned up"
-            )
+            told.append(Reason(Answered.OFF_DECK, set=state.next.name))
         if again := why_again(view, facts, now):
-            minutes = entry.wanted.timing.min_roll.total_seconds() / 60
-            text = (
-                f"set {facts.name} is renewed as soon as it is in use again ({say(again)}), and "
-                f"what is new then is rolled {minutes:g} min later at the earliest"
+            wait, kept = entry.wanted.timing.min_roll, again.code is not Why.DUE
+            told.append(
+                Reason(Answered.RENEWED_AGAIN, set=facts.name, why=again, wait=wait, kept=kept)
             )
-            if again.code is not Why.DUE:
-                text += "; to keep it, have the service file ask for what it is, and reload"
-            told.append(text)
         if force and (harm := harm_of(_before_it_is_on_deck(view, facts), now)):
-            told.append(f"{_TOO_EARLY}{say(harm)}")
+            told.append(Reason(Answered.TOO_EARLY, harm=harm))
         if entry.wanted.spec.ca is not None and is_another(replace(state, next_note=None), facts):
-            told.append(say(what_changes(view)))
+            told.append(what_changes(view))
         return told
 
     def _why_not_roll(self, cert: CertId, entry: Entry, wish: Ask) -> Reason | None:
@@ -270,28 +260,29 @@ class Requests:
         client: Client,
         params: Params,
         make: Callable[[CertId, Entry], Ask | TrialAsk | Result],
-        warnings: Mapping[CertId, Sequence[str]] | None = None,
+        warnings: Mapping[CertId, Sequence[Reason]] | None = None,
         batch: Batch | None = None,
     ) -> dict[str, Any]:
         """Accept for all or refuse for all; then wait for the ends, telling of progress."""
         registry = self._planner.registry
         which = registry.select(params.certs()) if batch is None else list(batch.which)
-        held = next((registry[cert].hold for cert in which if registry[cert].hold), "")
+        held = next((registry[cert].hold for cert in which if registry[cert].hold), None)
         if held and params.certs() is not None:
-            raise denied(noted(held))
+            raise denied(held)
         asks: dict[CertId, Ask | TrialAsk] = {}
         results: dict[CertId, Result] = {}
         for cert in which:
             entry = registry[cert]
-            made = (Outcome.FAILED, noted(entry.hold)) if entry.hold else make(cert, entry)
+            made = (Outcome.FAILED, entry.hold) if entry.hold else make(cert, entry)
             if isinstance(made, Ask | TrialAsk):
                 asks[cert] = made
             else:
                 results[cert] = made
-        for cert, texts in (warnings or {}).items():
-            for text in texts:
-                told = {"cert": str(cert), "event": "warning", "text": text}
-                await client.notify(Notice.PROGRESS, told)
+        now = self._planner.site.now()
+        for cert, lines in (warnings or {}).items():
+            for line in lines:
+                told = Record(now, "warning", line, WARNING, cert)
+                await client.notify(Notice.PROGRESS, told.as_json())
         with Following(self._planner.bus, lambda record: record.cert in asks) as following:
             for cert, ask in asks.items():
                 if isinstance(ask, TrialAsk):
@@ -325,8 +316,7 @@ class Requests:
             if cert is None or cert in results:
                 continue
             if record.priority < DEBUG:
-                told = {"cert": str(cert), "event": record.event, "text": record.text}
-                await client.notify(Notice.PROGRESS, told)
+                await client.notify(Notice.PROGRESS, record.as_json())
             if end := ended(self._planner.registry.entries.get(cert), asks[cert], record):
                 results[cert] = end
         return results

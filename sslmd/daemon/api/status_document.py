@@ -30,6 +30,7 @@ from sslmd.core.names import CertId
 from sslmd.core.plain import plain_values
 from sslmd.core.reason import Held, Reason, Why, on_wire, said
 from sslmd.core.state import Server, ServerPhase, Unseen
+from sslmd.core.told import Doing
 from sslmd.core.trouble import NETWORK, CertStatus, ServerStatus, failed, troubles
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import replacing
@@ -56,8 +57,8 @@ def status_of(entry: Entry) -> CertStatus:
         begins=cert.not_before if cert else None,
         ends=cert.not_after if cert else None,
         has_next=state.next is not None and state.next.cert is not None,
-        is_made=bool(_doing(entry)) or decision.reason.code is Why.CA_PACED,
-        unusable=entry.unusable,
+        is_made=_doing(entry) is not None or decision.reason.code is Why.CA_PACED,
+        unusable=say(entry.unusable),
         error=error,
         about=about,
         attempts=attempts or (failed.attempts if failed else 0),
@@ -85,6 +86,7 @@ def status_of(entry: Entry) -> CertStatus:
 def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
     """Return one certificate of `status --json` (docs/socket-api.md, Status)."""
     state, status = entry.state, status_of(entry)
+    doing = _doing(entry)
     *_, why = _last_error(entry, _trouble(entry), _failed_server(state.servers))
     return {
         "group": cert.group,
@@ -92,8 +94,10 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "phase": str(state.phase),
         "reason": _reason(entry),
         **on_wire(entry.decision.reason),
-        "doing": _doing(entry) or None,
-        "progress": entry.progress or None,
+        "doing": say(doing) or None,
+        **on_wire(doing, "doing"),
+        "progress": say(entry.progress) or None,
+        **on_wire(entry.progress, "progress"),
         "signing_ca": str(entry.wanted.spec.signer),
         "curr": set_row(state.curr, state.curr_note),
         "next": set_row(state.next, state.next_note),
@@ -125,37 +129,38 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "dane_wanted": entry.wanted.dane,
         "used_by": list(entry.used_by),
         "unused": entry.unused,
-        "unusable": entry.unusable or None,
+        "unusable": say(entry.unusable) or None,
+        **on_wire(entry.unusable, "unusable"),
     }
 
 
-# What a job does, for people, while it is at work or waits for its place.
-_DOES: dict[type[CertJob], str] = {
-    MakeKey: "its key is being made",
-    Certify: "its certificate is being made",
-    Order: "its certificate is being ordered",
-    Roll: "it is being rolled",
-    PutBack: "it is being put on deck",
-    TakeOff: "it is being taken off the deck",
-    Deliver: "it goes to production",
-    Prove: "its ports are looked at",
-    Settle: "old sets are cleaned up",
+# What a job does, while it is at work or waits for its place.
+_DOES: dict[type[CertJob], Doing] = {
+    MakeKey: Doing.MAKES_KEY,
+    Certify: Doing.MAKES_CERT,
+    Order: Doing.ORDERS,
+    Roll: Doing.ROLLS,
+    PutBack: Doing.PUTS_BACK,
+    TakeOff: Doing.TAKES_OFF,
+    Deliver: Doing.DELIVERS,
+    Prove: Doing.PROVES,
+    Settle: Doing.CLEANS,
 }
 
 
-def _doing(entry: Entry) -> str:
-    """Return what is being done for a certificate at this moment, "" if it waits or rests."""
+def _doing(entry: Entry) -> Reason | None:
+    """Return what is being done for a certificate at this moment, None if it waits or rests."""
     decision = entry.decision
-    if decision.job is not None and not entry.hold:
-        return entry.progress or _DOES[type(decision.job)]
-    return "its CA is being made" if decision.ca_is_made else ""
+    if decision.job is not None and entry.hold is None:
+        return entry.progress or Reason(_DOES[type(decision.job)])
+    return Reason(Doing.CA_IS_MADE) if decision.ca_is_made else None
 
 
 def _reason(entry: Entry) -> str:
-    parts, trial = [say(entry.decision.reason), entry.progress], entry.state.trial
-    if trial is not None and not entry.progress and not entry.hold:
-        parts.append(f"a {trial.kind} is under way")
-    return "; ".join(filter(None, parts))
+    how, trial = entry.progress, entry.state.trial
+    if trial is not None and how is None and entry.hold is None:
+        how = Reason(Doing.TRIAL_RUNS, kind=trial.kind)
+    return say(entry.decision.reason.also(how))
 
 
 def _unseen(server: Server) -> Unseen | None:
@@ -204,9 +209,9 @@ def _last_error(
 ) -> tuple[str, str, Reason | None]:
     """Return what failed last, what that is about (`CertStatus.about`), and its reason."""
     if entry.hold:
-        return entry.hold, CertStatus.REASON, said(entry.hold)
+        return say(entry.hold), CertStatus.REASON, entry.hold
     if entry.unsaved:
-        return entry.unsaved, "", said(entry.unsaved)
+        return say(entry.unsaved), "", entry.unsaved
     waits = entry.decision.waits_for_ca  # its CA says what failed
     if trouble is not None and not trouble.rests and not waits:
         return trouble.text, "", trouble.reason or said(trouble.text)
