@@ -235,6 +235,16 @@ class Failed(Code):
     NOTIFY_FILE = "notify-file"
     NOTIFY_NOBODY = "notify-nobody"
     FIX_NOTIFY_COMMAND = "fix-notify-command"
+    # what alarms are about beside what failed
+    CLOCK_BEHIND = "clock-behind"
+    DISK_FULL = "disk-full"
+    ALARMS_UNSAVED = "alarms-unsaved"
+    CONFIG_REFUSED = "config-was-refused"
+    DH_FAILED = "dh-failed"
+    NOT_ALIVE = "not-alive"
+    PLAN_OLD = "plan-old"
+    LOOK_OLD = "look-old"
+    ALIVE_REFUSED = "alive-refused"
     # the way out of what a CA refuses
     FIX_ACCOUNT = "fix-account"
     FIX_AGREE = "fix-agree"

@@ -235,7 +235,41 @@ class AskCa:
     reason: Reason
 
 
-Job = CertJob | Trial | HostJob | ZoneJob | PublishChallenges | WriteDh | ReadHeld | AskCa
+@dataclass(frozen=True, slots=True)
+class WatchAlarms:
+    """Look for everything that is wrong, and remember since when."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Tell a notifier, by its name, what there is to tell."""
+
+    name: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class SayAlive:
+    """Tell those who watch the daemon that it works (`alive_url`, `alive_command`)."""
+
+    reason: Reason
+
+
+Job = (
+    CertJob
+    | Trial
+    | HostJob
+    | ZoneJob
+    | PublishChallenges
+    | WriteDh
+    | ReadHeld
+    | AskCa
+    | WatchAlarms
+    | Notify
+    | SayAlive
+)
 
 
 class Pool(StrEnum):
@@ -254,6 +288,8 @@ class Pool(StrEnum):
     DH = "dh"
     HELD = "held"
     CAS = "cas"
+    ALARMS = "alarms"
+    NOTICES = "notices"
 
 
 def lane(job: Job) -> str:
@@ -270,6 +306,12 @@ def lane(job: Job) -> str:
         return "held"
     if isinstance(job, AskCa):
         return f"ca {job.ca}"
+    if isinstance(job, WatchAlarms):
+        return "alarms"
+    if isinstance(job, Notify):
+        return f"notifier {job.name}"
+    if isinstance(job, SayAlive):
+        return "alive"
     return f"trial {job.cert}" if isinstance(job, Trial) else f"cert {job.cert}"
 
 
@@ -287,6 +329,10 @@ def pool(job: Job) -> Pool:
         return Pool.HELD
     if isinstance(job, AskCa):
         return Pool.CAS
+    if isinstance(job, WatchAlarms):
+        return Pool.ALARMS
+    if isinstance(job, Notify | SayAlive):
+        return Pool.NOTICES
     return Pool.ACME if isinstance(job, Order | Trial) else Pool.WORK
 
 

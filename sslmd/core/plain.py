@@ -118,6 +118,11 @@ def clock(when: datetime) -> str:
     return f"{here(when):%Y-%m-%d %H:%M:%S %Z}"
 
 
+def rfc3339(when: datetime) -> str:
+    """Return `2026-12-01T03:12:05Z` (RFC 3339)."""
+    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def minute(when: datetime) -> str:
     """Return `2026-12-01 04:12 CET`."""
     return f"{here(when):%Y-%m-%d %H:%M %Z}"

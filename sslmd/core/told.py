@@ -192,6 +192,9 @@ class Denied(Code):
     ACTION = "action"
     SILENCE_LENGTH = "silence-length"
     SILENCE_WHY = "silence-why"
+    SILENCE_WHAT = "silence-what"
+    NO_SILENCE = "no-silence"
+    NO_NOTIFIER = "no-notifier"
     # renewing
     WEEK_USED = "week-used"
     GOING_BACK = "going-back"

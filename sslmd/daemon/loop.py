@@ -149,6 +149,8 @@ PLACES = {
     Pool.DH: 1,
     Pool.HELD: 1,
     Pool.CAS: 16,
+    Pool.ALARMS: 1,
+    Pool.NOTICES: 16,
 }
 
 # To the next try after what should not have happened.

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from sslmd.config.model import Config, ServiceConfig, places, proves
+from sslmd.core.alarm_events import AlarmEvent, AlarmState, advance_alarms
 from sslmd.core.dane.events import ZoneEvent, advance_zone
 from sslmd.core.dane.report import DaneReport
 from sslmd.core.dane.verdict import Dane, Unknown
@@ -254,11 +255,13 @@ class Register(Generic[Ident, Thing, Happened]):
 
 
 class Registry(Register[CertId, Entry, Event | Noticed]):
-    """The certificates, and who is signed by whom; and the `zones`."""
+    """The certificates, and who is signed by whom; the `zones`, and the `alarms`."""
 
     def __init__(self) -> None:
         super().__init__(_after)
         self.zones: Register[ZoneName, KnownZone, ZoneEvent] = Register(advance_zone)
+        # One entry, by "".
+        self.alarms: Register[str, AlarmState, AlarmEvent] = Register(advance_alarms)
         self._below: dict[CertId, list[CertId]] = {}
         self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
         # Why the configuration leaves out a group, or a service of it ("": all of them).

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from sslmd.core.plain import rfc3339
 from sslmd.core.reason import on_wire
 from sslmd.core.words.sentence import say
 from sslmd.daemon.planner import Planner
@@ -14,9 +15,7 @@ from sslmd.net.client import Net
 
 def time(when: datetime | None) -> str | None:
     """Return `when` as RFC 3339 in UTC."""
-    if when is None:
-        return None
-    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return rfc3339(when) if when is not None else None
 
 
 def hosts(planner: Planner) -> list[dict[str, Any]]:

@@ -21,13 +21,16 @@ from sslmd.core.jobs import (
     AskCa,
     Copy,
     Look,
+    Notify,
     Publish,
     PublishChallenges,
     ReadHeld,
     Restart,
+    SayAlive,
     See,
     Trial,
     Watch,
+    WatchAlarms,
     WriteDh,
     ZoneJob,
 )
@@ -263,6 +266,12 @@ async def plan(
                 row = {"cert": "", "job": "read what is held"}
             elif isinstance(job, AskCa):
                 row = {"cert": "", "job": f"ask the CA {job.ca}"}
+            elif isinstance(job, WatchAlarms):
+                row = {"cert": "", "job": "look for alarms"}
+            elif isinstance(job, Notify):
+                row = {"cert": "", "job": f"notify {job.name}"}
+            elif isinstance(job, SayAlive):
+                row = {"cert": "", "job": "say that the daemon works"}
             elif isinstance(job, WriteDh):
                 row = {"cert": "", "job": "write Diffie-Hellman groups"}
             elif job.cert in chosen:
