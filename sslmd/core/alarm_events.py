@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sslmd.core.alarm import Alarm
@@ -27,7 +27,7 @@ class AlarmState:
     `unsaved`: why the book could not be written, "" if it could.
     """
 
-    book: AlarmBook = AlarmBook()
+    book: AlarmBook = field(default_factory=AlarmBook)
     alarms: tuple[Alarm, ...] = ()
     unsaved: str = ""
 

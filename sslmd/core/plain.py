@@ -19,7 +19,7 @@ machine: a setting, like its language. It is no clock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 # For type checkers alone: `typing` is slow to import, and this is part of every `sslmctl`.

@@ -1,7 +1,7 @@
 """What is wrong is looked for every minute, and remembered: raised since when, told to whom.
 
-`core.alarms` says what an alarm is. All of it is read from what is known; the disk and the clock are
-looked at as well. Thousands of certificates are looked at a few at a time, so that nobody waits.
+`core.alarms` says what an alarm is. All of it is read from what is known; the disk and the clock
+are looked at as well. Thousands of certificates are looked at a few at a time, so that nobody waits.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sslmd.config.model import Config
@@ -162,10 +163,8 @@ class Alarms:
 
     async def save(self) -> None:
         """Write the book if there is more in it than that time went on."""
-        try:
+        with suppress(OSError, SslmError):  # it is an alarm, and tried again with the next look
             await self._write()
-        except (OSError, SslmError):
-            pass  # it is an alarm now, and tried again with the next look
 
     async def _write(self) -> None:
         async with self._writing:

@@ -1,7 +1,7 @@
 """Messages to people: who is told what, when (`[[notify]]`), and that the daemon is alive.
 
-`core.notices` decides for each notifier, of the alarms that stand. Nothing queues up: a message that
-could not be sent is made again of what stands then.
+`core.notices` decides for each notifier, of the alarms that stand. Nothing queues up: a message
+that could not be sent is made again of what stands then.
 """
 
 from __future__ import annotations
