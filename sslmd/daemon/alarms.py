@@ -1,7 +1,7 @@
 """What is wrong is looked for every minute, and remembered: raised since when, told to whom.
 
 `core.alarms` says what an alarm is. All of it is read from what is known; the disk and the clock
-are looked at as well. Thousands of certificates are looked at a few at a time, so that nobody waits.
+are looked at as well. Thousands of certificates are looked at a few at a time: nobody waits.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents, limits
 from sslmd.daemon.api.accounts import AccountMethods
+from sslmd.daemon.api.alarm_methods import AlarmMethods
 from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
 from sslmd.daemon.api.http_tests import HttpTests
@@ -57,6 +58,8 @@ _CHANGING = frozenset(
         Method.DNS_REFRESH,
         Method.HTTP_TEST,
         Method.ACCOUNT,
+        Method.SILENCE,
+        Method.NOTIFY,
     }
 )
 # What they are about is read again where it is held: its files may be right by now.
@@ -81,6 +84,7 @@ class Methods:
             planner.site, planner.threads, planner.telling, planner.locality
         )
         self._accounts = AccountMethods(planner)
+        self._alarms = AlarmMethods(planner)
         self._reload = reload
         self._started = started
         self._status = StatusDocument(planner, started, pid)
@@ -156,6 +160,12 @@ class Methods:
                 result = await self._dane(client, params)
             case Method.DNS_REFRESH:
                 result = await self._dns_refresh(params)
+            case Method.ALARMS:
+                result = self._alarms.listed()
+            case Method.SILENCE:
+                result = await self._alarms.silence(client, params)
+            case Method.NOTIFY:
+                result = await self._alarms.notify(params)
             case Method.METRICS:
                 result = metrics(self._planner, self._started)
             case Method.PING:

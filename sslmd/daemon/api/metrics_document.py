@@ -10,6 +10,7 @@ from typing import Any
 from sslmd import __version__
 from sslmd.core.jobs import Job
 from sslmd.core.spec import AcmeCa
+from sslmd.daemon.api.alarm_methods import counted
 from sslmd.daemon.api.beside import time
 from sslmd.daemon.meters import kind_of_job
 from sslmd.daemon.planner import Planner
@@ -47,6 +48,7 @@ def metrics(planner: Planner, started: datetime) -> dict[str, Any]:
             for zone, one in sorted(planner.zones.known())
             if one.has_records
         ],
+        "alarms": counted(planner),
         "network_process": {"up": bool(net and net.pid), "starts": net.starts if net else 0},
     }
 

@@ -20,6 +20,7 @@ from sslmd.core.told import Doing
 from sslmd.core.trouble import NETWORK, failed, troubles
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import replacing
+from sslmd.daemon.api.alarm_methods import silences_and_notifiers
 from sslmd.daemon.api.beside import dh, dns, hosts, net, network_process, time, zones
 from sslmd.daemon.api.set_row import set_row
 from sslmd.daemon.api.users import gently
@@ -182,6 +183,7 @@ class StatusDocument:
             "zones": zones(planner),
             "dns": dns(),
             "dh": dh(planner),
+            **silences_and_notifiers(planner),
             "net": net(planner),
         }
 
