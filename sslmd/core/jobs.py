@@ -228,6 +228,13 @@ class ReadHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteNotes:
+    """Write again what could not be written of certificates' states."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class AskCa:
     """Ask an ACME CA, by the name of its table, when it wants certificates renewed (RFC 9773)."""
 
@@ -235,7 +242,17 @@ class AskCa:
     reason: Reason
 
 
-Job = CertJob | Trial | HostJob | ZoneJob | PublishChallenges | WriteDh | ReadHeld | AskCa
+Job = (
+    CertJob
+    | Trial
+    | HostJob
+    | ZoneJob
+    | PublishChallenges
+    | WriteDh
+    | ReadHeld
+    | WriteNotes
+    | AskCa
+)
 
 
 class Pool(StrEnum):
@@ -252,7 +269,7 @@ class Pool(StrEnum):
     CHALLENGES = "challenges"
     HOSTS = "hosts"
     DH = "dh"
-    HELD = "held"
+    FILES = "files"
     CAS = "cas"
 
 
@@ -268,6 +285,8 @@ def lane(job: Job) -> str:
         return "dh"
     if isinstance(job, ReadHeld):
         return "held"
+    if isinstance(job, WriteNotes):
+        return "notes"
     if isinstance(job, AskCa):
         return f"ca {job.ca}"
     return f"trial {job.cert}" if isinstance(job, Trial) else f"cert {job.cert}"
@@ -283,8 +302,8 @@ def pool(job: Job) -> Pool:
         return Pool.HOSTS
     if isinstance(job, WriteDh):
         return Pool.DH
-    if isinstance(job, ReadHeld):
-        return Pool.HELD
+    if isinstance(job, ReadHeld | WriteNotes):
+        return Pool.FILES
     if isinstance(job, AskCa):
         return Pool.CAS
     return Pool.ACME if isinstance(job, Order | Trial) else Pool.WORK

@@ -231,6 +231,7 @@ class Why(Code):
     DH_DAILY = "dh-daily"
     DH_START = "dh-start"
     HELD_AGAIN = "held-again"
+    NOTES_AGAIN = "notes-again"
     TRIAL = "trial"
     AFTER_ROLL = "after-roll"
     AFTER_COPY = "after-copy"

@@ -144,7 +144,7 @@ PLACES = {
     Pool.CHALLENGES: 64,
     Pool.HOSTS: 64,
     Pool.DH: 1,
-    Pool.HELD: 1,
+    Pool.FILES: 2,
     Pool.CAS: 16,
 }
 

@@ -296,6 +296,7 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.DH_DAILY: "the daily look",
     Why.DH_START: "groups that are missing at the start",
     Why.HELD_AGAIN: "its files may be right by now",
+    Why.NOTES_AGAIN: "they could not be written before",
     Why.TRIAL: "an admin asked for a {kind}",
     Why.AFTER_ROLL: "after the roll",
     Why.AFTER_COPY: "after the copy[ to {host}]",
