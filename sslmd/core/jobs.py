@@ -228,6 +228,13 @@ class ReadHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteNotes:
+    """Write again what could not be written of certificates' states."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class AskCa:
     """Ask an ACME CA, by the name of its table, when it wants certificates renewed (RFC 9773)."""
 
@@ -265,6 +272,7 @@ Job = (
     | PublishChallenges
     | WriteDh
     | ReadHeld
+    | WriteNotes
     | AskCa
     | WatchAlarms
     | Notify
@@ -286,7 +294,7 @@ class Pool(StrEnum):
     CHALLENGES = "challenges"
     HOSTS = "hosts"
     DH = "dh"
-    HELD = "held"
+    FILES = "files"
     CAS = "cas"
     ALARMS = "alarms"
     NOTICES = "notices"
@@ -304,6 +312,8 @@ def lane(job: Job) -> str:
         return "dh"
     if isinstance(job, ReadHeld):
         return "held"
+    if isinstance(job, WriteNotes):
+        return "notes"
     if isinstance(job, AskCa):
         return f"ca {job.ca}"
     if isinstance(job, WatchAlarms):
@@ -325,8 +335,8 @@ def pool(job: Job) -> Pool:
         return Pool.HOSTS
     if isinstance(job, WriteDh):
         return Pool.DH
-    if isinstance(job, ReadHeld):
-        return Pool.HELD
+    if isinstance(job, ReadHeld | WriteNotes):
+        return Pool.FILES
     if isinstance(job, AskCa):
         return Pool.CAS
     if isinstance(job, WatchAlarms):

@@ -234,6 +234,7 @@ class Why(Code):
     ALARMS_LOOK = "alarms-look"
     NOTICE_DUE = "notice-due"
     ALIVE_DUE = "alive-due"
+    NOTES_AGAIN = "notes-again"
     TRIAL = "trial"
     AFTER_ROLL = "after-roll"
     AFTER_COPY = "after-copy"

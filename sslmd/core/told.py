@@ -88,7 +88,7 @@ class Doing(Code):
     TRIAL_RUNS = "trial-under-way"
 
 
-class Found(Code):
+class Odd(Code):
     """What is odd in the files of a certificate."""
 
     LINK_ELSEWHERE = "link-elsewhere"

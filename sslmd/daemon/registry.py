@@ -281,7 +281,7 @@ class Registry(Register[CertId, Entry, Event | Noticed]):
         return self._below.get(ca, [])
 
     def view(self, cert: CertId) -> View:
-        """Return what the planner looks at."""
+        """Return what a decision looks at."""
         # Each time: a reload reads the tree again, and may have other certificates below a CA.
         state = with_lost_ca(cert, self.entries, self.below)
         if state is not self.entries[cert].state:

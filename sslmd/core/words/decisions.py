@@ -299,6 +299,7 @@ DECISIONS: Mapping[Why, str | Callable[[Facts], str]] = {
     Why.ALARMS_LOOK: "every minute",
     Why.NOTICE_DUE: "there is something to report",
     Why.ALIVE_DUE: "every hour",
+    Why.NOTES_AGAIN: "they could not be written before",
     Why.TRIAL: "an admin asked for a {kind}",
     Why.AFTER_ROLL: "after the roll",
     Why.AFTER_COPY: "after the copy[ to {host}]",

@@ -23,8 +23,8 @@ from sslmd.core.words.sentence import say
 from sslmd.daemon.api.beside import time
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.users import denied
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.notices import alarm_row
-from sslmd.daemon.planner import Planner
 from sslmd.wire.messages import ErrorCode
 from sslmd.wire.params import Params
 
@@ -38,21 +38,21 @@ MOST_SECONDS = 10**9
 class AlarmMethods:
     """Answers the three."""
 
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
 
     def listed(self) -> dict[str, Any]:
         """Return the alarms that stand, the most urgent first, the silences, and the notifiers."""
-        state, now = self._planner.alarms.state, self._planner.site.now()
+        state, now = self._hub.alarms.state, self._hub.site.now()
         silences = [one for one in state.book.silences if one.holds(now)]
         return {
             "alarms": [self._row(alarm, silences) for alarm in state.alarms],
             "looked_at": time(state.book.seen),
-            **silences_and_notifiers(self._planner),
+            **silences_and_notifiers(self._hub),
         }
 
     def _row(self, alarm: Alarm, silences: list[AlarmSilence]) -> dict[str, Any]:
-        raised = self._planner.alarms.state.book.raised.get(alarm.id)
+        raised = self._hub.alarms.state.book.raised.get(alarm.id)
         return {
             "id": alarm.id,
             **alarm_row(alarm),
@@ -62,33 +62,33 @@ class AlarmMethods:
 
     async def silence(self, client: Client, params: Params) -> dict[str, Any]:
         """Make a silence, or end one; return when that is on disk."""
-        planner, now = self._planner, self._planner.site.now()
+        hub, now = self._hub, self._hub.site.now()
         what = self._named(params.text("what"))
         if params.flag("end"):
-            if not any(one.what == what for one in planner.alarms.state.book.silences):
+            if not any(one.what == what for one in hub.alarms.state.book.silences):
                 raise denied(Reason(Denied.NO_SILENCE, what=what))
-            await planner.alarms.noted(SilenceEnded(what))
+            await hub.alarms.noted(SilenceEnded(what))
             text = f"no more silence about {what}, by {user_of(client.uid)}"
-            planner.telling.tell("silence-ended", text, None)
+            hub.telling.tell("silence-ended", text, None)
             return {"text": text}
         length = timedelta(seconds=min(params.count("seconds"), MOST_SECONDS))
         why = plain(params.text("why"), MOST_WHY)
         made = silence(what, length, user_of(client.uid), why, now)
-        await planner.alarms.noted(SilenceMade(made))
+        await hub.alarms.noted(SilenceMade(made))
         text = silence_line(made)
-        planner.telling.tell("silence", text, None)
+        hub.telling.tell("silence", text, None)
         return {"text": text, "until": rfc3339(made.until)}
 
     def _named(self, what: str) -> str:
         """Return what a silence is about, as alarms name it; raises `Denied` where nothing is."""
-        planner, entries = self._planner, self._planner.registry.entries
+        hub, entries = self._hub, self._hub.registry.entries
         group, slash, service = what.partition("/")
         name = f"{group}:{service}" if slash else what
-        known = {*AlarmKind, *(str(zone) for zone, _ in planner.zones.known())}
+        known = {*AlarmKind, *(str(zone) for zone, _ in hub.zones.known())}
         known |= {text for cert in entries for text in (cert.arg, cert.group)}
         known |= {host for entry in entries.values() for _, host in entry.servers}
-        known |= set(planner.hosts.notes.entries)
-        known |= {one.what for one in planner.alarms.state.book.silences}
+        known |= set(hub.hosts.notes.entries)
+        known |= {one.what for one in hub.alarms.state.book.silences}
         if name not in known:
             why = Reason(Denied.SILENCE_WHAT, what=plain(what, 100), kinds=tuple(AlarmKind))
             raise denied(why, ErrorCode.INVALID_PARAMS)
@@ -96,7 +96,7 @@ class AlarmMethods:
 
     async def notify(self, params: Params) -> dict[str, Any]:
         """Send a message to a notifier, or to all, and return how that went."""
-        ends = await self._planner.notices.test(params.text("name"))
+        ends = await self._hub.notices.test(params.text("name"))
         return {
             "notifiers": [
                 {
@@ -110,9 +110,9 @@ class AlarmMethods:
         }
 
 
-def silences_and_notifiers(planner: Planner) -> dict[str, Any]:
+def silences_and_notifiers(hub: Hub) -> dict[str, Any]:
     """Return what `status` says of them as well."""
-    book, now = planner.alarms.state.book, planner.site.now()
+    book, now = hub.alarms.state.book, hub.site.now()
     return {
         "silences": [
             {
@@ -139,9 +139,9 @@ def silences_and_notifiers(planner: Planner) -> dict[str, Any]:
     }
 
 
-def counted(planner: Planner) -> list[dict[str, Any]]:
+def counted(hub: Hub) -> list[dict[str, Any]]:
     """Return how many alarms there are of each kind and severity, for metrics."""
-    state, now = planner.alarms.state, planner.site.now()
+    state, now = hub.alarms.state, hub.site.now()
     silences = [one for one in state.book.silences if one.holds(now)]
     numbers = Counter(
         (str(alarm.kind), alarm.severity.name.lower(), is_silenced(alarm, silences))

@@ -33,7 +33,7 @@ from sslmd.daemon.cert_status import (
     trouble_of,
     unseen_of,
 )
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.registry import Entry
 from sslmd.wire.messages import Id, Response, encode_plain
 
@@ -116,8 +116,8 @@ def _dane(entry: Entry) -> dict[str, Any] | None:
 class StatusDocument:
     """Makes the answers; one per daemon."""
 
-    def __init__(self, planner: Planner, started: datetime, pid: int) -> None:
-        self._planner = planner
+    def __init__(self, hub: Hub, started: datetime, pid: int) -> None:
+        self._hub = hub
         self._started = started
         self._pid = pid
         # The answer about all certificates, and the parts that it was made of.
@@ -134,7 +134,7 @@ class StatusDocument:
 
         `turn` returns when something may be done again for whom it is made.
         """
-        registry = self._planner.registry
+        registry = self._hub.registry
         chosen = registry.managed() if which is None else which
         async for cert in gently(chosen, turn):
             if cert in registry:
@@ -143,11 +143,11 @@ class StatusDocument:
         chosen = registry.managed() if which is None else [one for one in chosen if one in registry]
         parts = [self._document(cert, registry[cert]) for cert in chosen]
         if which is not None:
-            body, text = _list_of(parts), _certificates(self._planner)
+            body, text = _list_of(parts), _certificates(self._hub)
         elif parts == self._parts and self._summary:  # quick: mostly they are the same objects
             body, text = self._list, self._summary
         else:
-            body, text = _list_of(parts), _certificates(self._planner)
+            body, text = _list_of(parts), _certificates(self._hub)
             self._parts, self._list, self._summary = parts, body, text
         head = encode_plain(Response(ident, self._about(text))).removesuffix(b"}}\n")
         return (head + b',"certs":', body, b"}}\n")
@@ -161,30 +161,30 @@ class StatusDocument:
         return made[1]
 
     def _about(self, text: str) -> dict[str, object]:
-        planner = self._planner
-        refused = planner.refused
-        text = f"{text}{_at_work(planner)}"
+        hub = self._hub
+        refused = hub.refused
+        text = f"{text}{_at_work(hub)}"
         about = {
             "version": __version__,
             "pid": self._pid,
             "started": time(self._started),
             "state": "running",
-            "text": f"{text}{_refused(planner)}",
+            "text": f"{text}{_refused(hub)}",
             "summary": text,
-            "conf_dir": str(planner.site.config.conf_dir),
+            "conf_dir": str(hub.site.config.conf_dir),
             "refused": refused.as_json() if refused else None,
-            "network_process": network_process(planner),
+            "network_process": network_process(hub),
         }
         return {
             "version": FORMAT,
             "daemon": about,
-            "replacing": replacing.rows(planner),
-            "hosts": hosts(planner),
-            "zones": zones(planner),
+            "replacing": replacing.rows(hub),
+            "hosts": hosts(hub),
+            "zones": zones(hub),
             "dns": dns(),
-            "dh": dh(planner),
-            **silences_and_notifiers(planner),
-            "net": net(planner),
+            "dh": dh(hub),
+            **silences_and_notifiers(hub),
+            "net": net(hub),
         }
 
 
@@ -200,27 +200,27 @@ def in_trouble(entry: Entry, now: datetime) -> bool:
     return failed(status_of(entry), now)
 
 
-def summary(planner: Planner) -> str:
+def summary(hub: Hub) -> str:
     """Return one line on how everything stands, for `systemctl status` and clients."""
-    wrong = [f"; {one['text']}" for one in net(planner) if one["text_code"] in NETWORK]
-    return f"{_certificates(planner)}{_at_work(planner)}{_refused(planner)}{''.join(wrong)}"
+    wrong = [f"; {one['text']}" for one in net(hub) if one["text_code"] in NETWORK]
+    return f"{_certificates(hub)}{_at_work(hub)}{_refused(hub)}{''.join(wrong)}"
 
 
-def _certificates(planner: Planner) -> str:
-    which, now = planner.registry.managed(), planner.site.now()
+def _certificates(hub: Hub) -> str:
+    which, now = hub.registry.managed(), hub.site.now()
     live = troubled = 0
     for cert in which:
-        entry = planner.registry[cert]
+        entry = hub.registry[cert]
         live += entry.state.curr is not None and not entry.unusable
         troubled += bool(troubles(status_of(entry), now))  # as `sslmctl status` counts
     trouble = f", {troubled} in trouble" if troubled else ""
     return f"{len(which)} certificates, {live} live{trouble}"
 
 
-def _at_work(planner: Planner) -> str:
-    number = len(planner.queue)
+def _at_work(hub: Hub) -> str:
+    number = len(hub.queue)
     return f", {number} job{'s' if number > 1 else ''} at work" if number else ""
 
 
-def _refused(planner: Planner) -> str:
-    return f"; {planner.refused.text}" if planner.refused is not None else ""
+def _refused(hub: Hub) -> str:
+    return f"; {hub.refused.text}" if hub.refused is not None else ""

@@ -67,7 +67,7 @@ from sslmd.workers.tools import (
 )
 
 
-class Planner:
+class Hub:
     """One per daemon. All of it runs in the event loop; files are touched in threads."""
 
     def __init__(
@@ -84,16 +84,17 @@ class Planner:
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
         self.bus, self.registry, self.net = bus, Registry(), net
-        self.ledger = Ledger(site, self._page_of, self._save_failed, self._saved_again)
         self.loop = Loop(
             site.now,
             parallel,
             lambda job: ca_asked(job, site.config),
             self._clock_jumped,
             telling.bug,
-            self.ledger.write,
+            lambda: self.ledger.write(),
             lambda job: self.ari.urgency(job),
         )
+        again = partial(self.loop.touch, Ledger.name)
+        self.ledger = Ledger(site, self._page_of, self._save_failed, self._saved_again, again)
         self.queue = queue = self.loop.queue
         net, common = net or Nobody(), (site, threads, standings, telling)
         resolver, self.locality = Resolver(DnsAsker(net)), Locality(net)
@@ -111,7 +112,8 @@ class Planner:
         self.certs = Certs(*ways, self.zones, self.held)
         self.loop.add(self.certs, self.certs.waits)
         self._challenges = ChallengeZones(self.ordering.challenges, site.now)
-        for reconciler in (self.zones, self._challenges, self.hosts, self.ari, self.dh, self.held):
+        others = self._challenges, self.hosts, self.ari, self.dh, self.held, self.ledger
+        for reconciler in (self.zones, *others):
             self.loop.add(reconciler)
         changes = Changes(bus, site.now, self.ledger.note)
         self.registry.listen(changes.hear, self.loop.meters.hear, self._follow)
@@ -234,17 +236,20 @@ class Planner:
         self._forgive(old)
         self.touch_all()
         # An order that is for other names, or at another CA.
-        other = [cert for cert in changed if self._is_other(cert, old) and self._is_ordering(cert)]
-        stopping = map(self._stop_work, (*removed, *other))
+        queue = self.queue
+        asked = {cert: old.services[cert].fingerprint for cert in changed if cert in old.services}
+        other = [
+            one
+            for one in asked
+            if asked[one] != config.services[one].fingerprint
+            and any(pool(job) is Pool.ACME for lane in _lanes(one) for job in queue.in_lane(lane))
+        ]
+        stopping = [queue.cancel(lane) for one in (*removed, *other) for lane in _lanes(one)]
         await asyncio.gather(*stopping, self.dh.reconfigured(old))
         for cert in other:  # one that only waited for its place has ended without a word
             self.loop.touch("cert", cert)
         self.loop.take_turn()
         return added, removed, changed
-
-    def _is_other(self, cert: CertId, old: Config) -> bool:
-        was = old.services.get(cert)
-        return was is not None and was.fingerprint != self.site.config.services[cert].fingerprint
 
     def _forgive(self, old: Config) -> None:
         """Try orders again at once where what challenges are published by has changed."""
@@ -259,17 +264,6 @@ class Planner:
             trouble, is_acme = entry.state.trouble, isinstance(entry.wanted.spec.signer, AcmeCa)
             if trouble is not None and not trouble.binding and is_acme:
                 self.registry.put(cert, Forgiven())
-
-    def _is_ordering(self, cert: CertId) -> bool:
-        return any(
-            pool(job) is Pool.ACME
-            for name in (f"cert {cert}", f"trial {cert}")
-            for job in self.queue.in_lane(name)
-        )
-
-    async def _stop_work(self, cert: CertId) -> None:
-        await self.queue.cancel(f"cert {cert}")
-        await self.queue.cancel(f"trial {cert}")
 
     def _refresh(self, cert: CertId, fresh: certs.Loaded | None, remarks: Sequence[Reason]) -> None:
         """Take over what the configuration says now, and what was read `fresh`."""
@@ -330,7 +324,7 @@ class Planner:
             self.loop.touch(ChallengeZones.name, zone)
         for one in (self.zones, self.hosts, self.ari):
             one.touch_all()
-        for name in ("dh", "held"):
+        for name in ("dh", "held", "notes"):
             self.loop.touch(name)
 
     def _follow(
@@ -399,3 +393,8 @@ class Planner:
 
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.site.now(), event, text, priority, cert))
+
+
+def _lanes(cert: CertId) -> tuple[str, str]:
+    """Return the lanes of what is done for one certificate alone."""
+    return f"cert {cert}", f"trial {cert}"
