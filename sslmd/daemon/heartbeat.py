@@ -13,6 +13,7 @@ from sslmd.core.errors import SslmError, Transient, Trouble
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import Job, SayAlive
 from sslmd.core.reason import Reason, Why
+from sslmd.daemon.alarms import Alarms
 from sslmd.daemon.loop import FULL_LOOK, Due, Loop
 from sslmd.daemon.tell.journal import WARNING
 from sslmd.daemon.zone_work import Tell
@@ -31,7 +32,7 @@ LOOKED = timedelta(minutes=15)
 
 
 class Heartbeat:
-    """The reconciler of the sign of life. `looked`: when alarms were last looked for."""
+    """The reconciler of the sign of life."""
 
     name = "alive"
     jobs = (SayAlive,)
@@ -41,12 +42,12 @@ class Heartbeat:
         site: Site,
         loop: Loop,
         net: Asker,
-        looked: Callable[[], datetime | None],
+        alarms: Alarms,
         tell: Tell,
         bug: Callable[[str, BaseException], None],
     ) -> None:
         self._site, self._loop, self._net = site, loop, net
-        self._looked, self._tell, self._bug = looked, tell, bug
+        self._alarms, self._tell, self._bug = alarms, tell, bug
         self._next: datetime | None = None
         # Why the last call failed, None if it did not.
         self.trouble: Trouble | None = None
@@ -94,7 +95,7 @@ class Heartbeat:
 
     def _check(self, now: datetime) -> None:
         """Raise `Transient` where something does not turn as it should."""
-        planned, looked = self._loop.meters.turned, self._looked()
+        planned, looked = self._loop.meters.turned, self._alarms.state.book.seen
         if planned is None or now - planned > YOUNG:
             raise Transient(Reason(Failed.NOT_ALIVE, why=Reason(Failed.PLAN_OLD)))
         if looked is None or now - looked > LOOKED:

@@ -1,4 +1,4 @@
-"""`alarms`, `silence` and `notify`: what is raised, what nobody wants to hear, and do messages come.
+"""`alarms`, `silence` and `notify`: what is wrong now, what is kept silent, and do messages come.
 
 docs/socket-api.md, Alarms.
 """

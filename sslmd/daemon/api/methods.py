@@ -80,9 +80,7 @@ class Methods:
         self._requests = Requests(hub, self._asking)
         self._replacing = Replacing(hub, self._requests)
         self._deliveries = Deliveries(hub)
-        self.http_tests = HttpTests(
-            hub.site, hub.threads, hub.telling, hub.locality
-        )
+        self.http_tests = HttpTests(hub.site, hub.threads, hub.telling, hub.locality)
         self._accounts = AccountMethods(hub)
         self._alarms = AlarmMethods(hub)
         self._reload = reload

@@ -32,8 +32,7 @@ def metrics(hub: Hub, started: datetime) -> dict[str, Any]:
         "refused": hub.refused is not None,
         "jobs": _jobs(hub, queue.queued(), queue.running()),
         "events": [
-            {"event": event, "number": number}
-            for event, number in sorted(hub.bus.counts.items())
+            {"event": event, "number": number} for event, number in sorted(hub.bus.counts.items())
         ],
         "cas": _cas(hub),
         "zones": [
