@@ -201,6 +201,7 @@ def item_row(item: NewsItem) -> dict[str, Any]:
             "text": raised.text,
             "subjects": names[:MOST_NAMES],
             "number": len(names),
+            "places": [raised.place] if raised.place else [],
             "ends": None,
             "advice": None,
         }
@@ -225,6 +226,7 @@ def alarm_row(alarm: Alarm) -> dict[str, Any]:
         **on_wire(alarm.cause, "text"),
         "subjects": list(alarm.subjects[:MOST_NAMES]),
         "number": len(alarm.subjects),
+        "places": sorted({place for one in alarm.affected for place in one.places})[:MOST_NAMES],
         "ends": rfc3339(alarm.ends) if alarm.ends is not None else None,
         "advice": advice(alarm),
     }
