@@ -72,7 +72,9 @@ def dh(planner: Planner) -> list[dict[str, Any]]:
 
 def net(planner: Planner) -> list[dict[str, Any]]:
     """Return what is wrong with the network process, and what of it could be safer."""
-    found = (planner.net.trouble, planner.net.weakness) if isinstance(planner.net, Net) else ()
+    if not isinstance(planner.net, Net):
+        return []
+    found = (planner.net.trouble, planner.ordering.signer.trouble, planner.net.weakness)
     return [{"text": say(one), **on_wire(one, "text")} for one in found if one is not None]
 
 
