@@ -22,7 +22,7 @@ from sslmd.core.words.sentence import say
 from sslmd.net import resolver_files
 from sslmd.net.link import (
     A,
-    Bounds,
+    CallBounds,
     Handlers,
     Link,
     LinkError,
@@ -60,7 +60,7 @@ OFTEN, WITHIN = 3, 3600.0
 TRIES, ALONE = 3, 0.5
 
 # What it may have the daemon do: signatures, a dozen for each of a thousand orders within a minute.
-BOUNDS = Bounds(calls=5000, size=32 << 20, a_second=500.0, at_once=2000)
+BOUNDS = CallBounds(calls=5000, size=32 << 20, a_second=500.0, at_once=2000)
 
 # How often one thing is asked that meets a fault of the process: memory may be there again.
 FAULTS = 2
