@@ -145,14 +145,17 @@ class Alarms:
         self.put(AlarmsSeen(self._site.now(), alarms, frozenset(unknown)))
 
     def _clock(self) -> Iterator[BesideStanding]:
-        """Yield that the clock is wrong: sets were issued later than now, or we were here later."""
-        now, latest = self._site.now(), self.state.book.seen
+        """Yield that the clock is wrong: sets were issued later than now, or it was set back."""
+        now, book = self._site.now(), self.state.book
+        latest = book.seen
         for entry in self._registry.entries.values():
             cert = entry.state.curr.cert if entry.state.curr is not None else None
             if cert is not None and (latest is None or cert.not_before > latest):
                 latest = cert.not_before
         if latest is not None and latest - now > CLOCK_TOLERANCE:
             yield BesideStanding(AlarmKind.CLOCK, "clock", Reason(Failed.CLOCK_BEHIND, at=latest))
+        elif book.unsure is not None and now < book.unsure:
+            yield BesideStanding(AlarmKind.CLOCK, "clock", Reason(Failed.CLOCK_BEHIND))
 
     def _notes(self) -> Iterator[BesideStanding]:
         if why := self.state.unsaved:
@@ -201,8 +204,9 @@ def _disks(config: Config) -> list[BesideStanding]:
     """Return the folders of ours whose file system is full; blocks."""
     found: dict[int, BesideStanding] = {}
     for path in (config.globals.certs_dir, config.globals.prod_cert_dir):
+        there = next((one for one in (path, *path.parents) if one.exists()), path)
         try:
-            info, device = os.statvfs(path), os.stat(path).st_dev
+            info, device = os.statvfs(there), os.stat(there).st_dev
         except OSError:
             continue  # who needs it says so
         free = info.f_bavail * info.f_frsize

@@ -71,7 +71,9 @@ NOTIFY: Mapping[Failed, str | Callable[[Facts], str]] = {
     ),
     Failed.NOTIFY_FILE: "cannot read to_file {file}: {problem}; {remedy}",
     Failed.NOTIFY_NOBODY: "to_file {file} has no address; write one on a line",
-    Failed.CLOCK_BEHIND: "the clock is wrong: it was later than now at {at:clock}",
+    Failed.CLOCK_BEHIND: (
+        "the clock is wrong, or was: it was set back[; what was seen before is of {at}]"
+    ),
     Failed.DISK_FULL: "{path}: {free} MB and {entries} entries are free on its file system",
     Failed.ALARMS_UNSAVED: (
         "{path}: cannot be written: {why}; after a restart what was reported is reported again"

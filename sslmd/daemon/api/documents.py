@@ -19,7 +19,9 @@ from sslmd.core.errors import SslmError
 from sslmd.core.host.commands import DNS, Argv, following_roll
 from sslmd.core.jobs import (
     AskCa,
+    CertJob,
     Copy,
+    Job,
     Look,
     Notify,
     Publish,
@@ -33,7 +35,6 @@ from sslmd.core.jobs import (
     WatchAlarms,
     WriteDh,
     WriteNotes,
-    ZoneJob,
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
@@ -238,6 +239,37 @@ def _because(reason: Reason) -> dict[str, Any]:
     return {"reason": say(reason), **on_wire(reason)}
 
 
+def _beside_certs(job: Job) -> str | None:
+    """Return what is done that is of no certificate; None for what is."""
+    match job:
+        case Copy():
+            return f"copy to {job.host}"
+        case Restart():
+            return f"restart {', '.join(kind for kind, _ in job.told)} on {job.host}"
+        case See():
+            return f"look at {', '.join(kind for kind, _ in job.told)} on {job.host}"
+        case Publish() | Look() | Watch():
+            return f"{_ZONE_JOBS[type(job)]} {job.zone}"
+        case PublishChallenges():
+            return f"publish challenges of {job.zone}"
+        case ReadHeld():
+            return "read what is held"
+        case WriteNotes():
+            return "write state.toml again"
+        case AskCa():
+            return f"ask the CA {job.ca}"
+        case WatchAlarms():
+            return "look for alarms"
+        case Notify():
+            return f"notify {job.name}"
+        case SayAlive():
+            return "say that the daemon works"
+        case WriteDh():
+            return "write Diffie-Hellman groups"
+        case _:
+            return None
+
+
 async def plan(
     hub: Hub, which: list[CertId], turn: Callable[[], Awaitable[None]]
 ) -> list[dict[str, Any]]:
@@ -250,34 +282,9 @@ async def plan(
     busy: set[CertId] = set()
     for state, jobs in (("running", hub.queue.running()), ("queued", hub.queue.queued())):
         for job in jobs:
-            if isinstance(job, Copy):
-                row = {"cert": "", "job": f"copy to {job.host}"}
-            elif isinstance(job, Restart):
-                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
-                row = {"cert": "", "job": f"restart {name}"}
-            elif isinstance(job, See):
-                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
-                row = {"cert": "", "job": f"look at {name}"}
-            elif isinstance(job, ZoneJob):
-                word = _ZONE_JOBS[type(job)]
-                row = {"cert": "", "job": f"{word} {job.zone}"}
-            elif isinstance(job, PublishChallenges):
-                row = {"cert": "", "job": f"publish challenges of {job.zone}"}
-            elif isinstance(job, ReadHeld):
-                row = {"cert": "", "job": "read what is held"}
-            elif isinstance(job, WriteNotes):
-                row = {"cert": "", "job": "write state.toml again"}
-            elif isinstance(job, AskCa):
-                row = {"cert": "", "job": f"ask the CA {job.ca}"}
-            elif isinstance(job, WatchAlarms):
-                row = {"cert": "", "job": "look for alarms"}
-            elif isinstance(job, Notify):
-                row = {"cert": "", "job": f"notify {job.name}"}
-            elif isinstance(job, SayAlive):
-                row = {"cert": "", "job": "say that the daemon works"}
-            elif isinstance(job, WriteDh):
-                row = {"cert": "", "job": "write Diffie-Hellman groups"}
-            elif job.cert in chosen:
+            if (name := _beside_certs(job)) is not None:
+                row = {"cert": "", "job": name}
+            elif isinstance(job, CertJob | Trial) and job.cert in chosen:
                 if not isinstance(job, Trial):
                     busy.add(job.cert)
                 row = {"cert": str(job.cert), "job": type(job).__name__}
