@@ -71,5 +71,5 @@ NOTIFY: Mapping[Failed, str | Callable[[Facts], str]] = {
     ),
     Failed.NOTIFY_FILE: "cannot read to_file {file}: {problem}; {remedy}",
     Failed.NOTIFY_NOBODY: "to_file {file} has no address; write one on a line",
-    Failed.FIX_NOTIFY_COMMAND: "correct command of [[notify]] or install the program",
+    Failed.FIX_NOTIFY_COMMAND: "correct command of [[[[notify]]]] or install the program",
 }
