@@ -49,7 +49,7 @@ MAIN = """\
     to_file = '{top}/keys/who'
 [[notify]]
     name = 'pager'
-    command = '{top}/tools/page'
+    command = '{top}/pager/run'
 [web]
     servers = ['localhost']
     svc_depends = [['example.com', ['web']]]
@@ -91,11 +91,22 @@ class Site:
         self.conf = top / "conf.d"
         for name in ("conf.d/ca", "conf.d/example.com", "certs", "prod-certs/example.com/dh"):
             (top / name).mkdir(parents=True)
-        for name in ("hook", "log", "acme", "tlsa", "keys", "roots", "run", "signer", "tools"):
+        for name in (
+            "hook",
+            "log",
+            "acme",
+            "tlsa",
+            "keys",
+            "roots",
+            "run",
+            "signer",
+            "tools",
+            "pager",
+        ):
             (top / name).mkdir()
         for name in ("hook/run", "keys/tsig", "keys/eab", "roots/one.pem", "roots/two.pem"):
             (top / name).touch(0o600)
-        for name in ("signer/run", "tools/reload", "tools/page", "far"):
+        for name in ("signer/run", "tools/reload", "pager/run", "far"):
             (top / name).touch(0o700)
         (top / "keys/who").touch(0o600)
         (top / "keys/who").write_text("mailto:root\n")
@@ -197,6 +208,7 @@ def test_keys_and_what_is_run_are_refused(site: Site, key: str, path: str, attac
         ("[dns] restart_cmd", "signer/run"),
         ("[web] restart_cmd", "tools"),
         ("[web] restart_cmd", "tools/reload"),
+        ("[[notify]] command", "pager/run"),
     ],
 )
 @pytest.mark.parametrize("attack", ATTACKS)
