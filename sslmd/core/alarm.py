@@ -107,6 +107,11 @@ class Alarm:
         """When the first of its certificates expires, None if it is about none."""
         return min((one.ends for one in self.affected if one.ends is not None), default=None)
 
+    @property
+    def place(self) -> str:
+        """The host or zone that the most urgent one is about as well, "" for none."""
+        return self.first.places[0] if self.first.places else ""
+
     def of(self, whom: Callable[[Affected], bool]) -> Alarm | None:
         """Return it for some of those that it affects, None for nobody."""
         left = tuple(filter(whom, self.affected))

@@ -43,8 +43,8 @@ MOST_OF_CAUSE = 500
 class Raised:
     """An alarm that stands, or did until `gone`.
 
-    `text`: its cause, for people. `since`: it stands since then; `newest`: when something was added
-    to `subjects`, those that it was about at any time since then.
+    `since`: it stands since then. `subjects`: those that it was about at any time since; `newest`:
+    when one was added to them. `text`: its cause, for people; `place`: see `Alarm.place`.
     """
 
     kind: AlarmKind
@@ -54,6 +54,7 @@ class Raised:
     severity: Severity = Severity.WARNING
     gone: datetime | None = None
     subjects: frozenset[str] = frozenset()
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,33 +178,24 @@ class _Look:
     def _standing_one(self, ident: str, alarm: Alarm) -> Raised:
         """Return what is remembered of an alarm that stands."""
         now, subjects = self._now, frozenset(alarm.subjects)
-        text = plain(say(alarm.cause), MOST_OF_CAUSE)
         old = self._before.raised.get(ident)
         if old is None and (heir_of := self._heir_of(alarm)):
             # The same subjects, for another reason than before: that is no news.
-            donor = self._before.raised[heir_of]
             for told in self._told.values():
                 if heir_of in told:
                     told[ident] = told[heir_of]
-            newest = donor.newest if subjects <= donor.subjects else now
-            return replace(
-                donor,
-                text=text,
-                severity=alarm.severity,
-                newest=newest,
-                subjects=subjects,
-                gone=None,
-            )
+            donor = self._before.raised[heir_of]
+            old = replace(donor, subjects=donor.subjects & subjects)
         if old is None or (old.gone is not None and now - old.gone >= SETTLED):
-            return Raised(alarm.kind, text, now, now, alarm.severity, None, subjects)
-        newest = old.newest if subjects <= old.subjects else now
+            old = Raised(alarm.kind, "", now, now)
         return replace(
             old,
-            text=text,
+            text=plain(say(alarm.cause), MOST_OF_CAUSE),
+            newest=old.newest if subjects <= old.subjects else now,
             severity=alarm.severity,
             gone=None,
-            newest=newest,
             subjects=old.subjects | subjects,
+            place=alarm.place,
         )
 
     def _heir_of(self, alarm: Alarm) -> str:
