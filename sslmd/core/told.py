@@ -95,6 +95,8 @@ class Denied(Code):
     MIN_ROLL_WITH = "min-roll-with"
     MIN_ROLL_MOST = "min-roll-most"
     ACTION = "action"
+    SILENCE_LENGTH = "silence-length"
+    SILENCE_WHY = "silence-why"
     # renewing
     WEEK_USED = "week-used"
     GOING_BACK = "going-back"

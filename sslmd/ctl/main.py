@@ -26,6 +26,7 @@ _COMMANDS = {
     "plan": "ctl.listings",
     "events": "ctl.listings",
     "check": "ctl.check",
+    "metrics": "ctl.metrics",
     "renew": "ctl.work",
     "force-renew": "ctl.work",
     "replace": "ctl.replace",

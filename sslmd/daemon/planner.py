@@ -112,8 +112,8 @@ class Planner:
         self._challenges = ChallengeZones(self.ordering.challenges, site.now)
         for reconciler in (self.zones, self._challenges, self.hosts, self.ari, self.dh, self.held):
             self.loop.add(reconciler)
-        self.registry.listen(Changes(bus, site.now, self.ledger.note).hear)
-        self.registry.listen(self._follow)
+        changes = Changes(bus, site.now, self.ledger.note)
+        self.registry.listen(changes.hear, self.loop.meters.hear, self._follow)
         # What was found odd in a certificate's files when they were read last.
         self._remarks: dict[CertId, list[str]] = {}
         self.registry.dane_of = self.zones.dane

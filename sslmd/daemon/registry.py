@@ -238,13 +238,13 @@ class Register(Generic[Ident, Thing, Happened]):
         return iter(self.entries)
 
     def listen(
-        self, listener: Callable[[Ident, Happened, Thing | None, Thing | None], None]
+        self, *listeners: Callable[[Ident, Happened, Thing | None, Thing | None], None]
     ) -> None:
-        """Have every change told to `listener`, after those who came before it.
+        """Have every change told to `listeners`, in this order, after those who came before.
 
-        It hears what happened to which thing, and how that was before and is now.
+        They hear what happened to which thing, and how that was before and is now.
         """
-        self._listeners.append(listener)
+        self._listeners += listeners
 
     def put(self, ident: Ident, event: Happened) -> None:
         """Take in that something happened to a thing."""

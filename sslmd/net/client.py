@@ -104,7 +104,7 @@ class Net:
         self._ends: deque[float] = deque(maxlen=1000)
         self._why: Reason | None = None
         self._weakness: Reason | None = None
-        self._unstarted = 0
+        self._unstarted, self.starts = 0, 0
         self._untold, self._silence, self._silent_until = 0, 0.0, 0.0
         self._lines, self._last = float(LINES), ""
         # What holds the one that was started last, as it said before it read anything.
@@ -286,7 +286,7 @@ class Net:
         """Start one and stay with it to its end; return how it ended."""
         files = resolver_files.identities()
         process, ours = await self._started()
-        self._process = process
+        self._process, self.starts = process, self.starts + 1
         begun.set()
         words = asyncio.ensure_future(self._listen(process))
         link: Link | None = None

@@ -51,6 +51,7 @@ class Method(StrEnum):
     HTTP_TEST = "http_test"
     ACCOUNTS = "accounts"
     ACCOUNT = "account"
+    METRICS = "metrics"
     PING = "ping"
 
 

@@ -19,6 +19,7 @@ from sslmd.daemon.api.accounts import AccountMethods
 from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
 from sslmd.daemon.api.http_tests import HttpTests
+from sslmd.daemon.api.metrics_document import metrics
 from sslmd.daemon.api.replacing import Replacing
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
@@ -81,6 +82,7 @@ class Methods:
         )
         self._accounts = AccountMethods(planner)
         self._reload = reload
+        self._started = started
         self._status = StatusDocument(planner, started, pid)
 
     async def handle(self, client: Client, request: RpcRequest) -> Sequence[bytes]:
@@ -154,6 +156,8 @@ class Methods:
                 result = await self._dane(client, params)
             case Method.DNS_REFRESH:
                 result = await self._dns_refresh(params)
+            case Method.METRICS:
+                result = metrics(self._planner, self._started)
             case Method.PING:
                 result = {}
             case _:

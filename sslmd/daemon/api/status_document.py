@@ -104,6 +104,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
         "last_error": status.error or None,
         **on_wire(why, "error"),
         "error_about": status.about or None,
+        "failed_at": time(_failed_at(_trouble(entry))),
         "next_try": time(status.next_try),
         "servers": [
             {
@@ -192,6 +193,10 @@ def _next_try(entry: Entry, trouble: Trouble | None, failed: Server | None) -> d
 def _trouble(entry: Entry) -> Trouble | None:
     state = entry.state
     return entry.decision.stuck or state.trouble or state.delivery_trouble
+
+
+def _failed_at(trouble: Trouble | None) -> datetime | None:
+    return trouble.at if trouble is not None and not trouble.rests else None
 
 
 def _last_error(
