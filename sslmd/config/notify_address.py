@@ -12,7 +12,7 @@ from sslmd.config.addresses import is_host
 from sslmd.config.kinds import AliveUrl, NotifyAddress
 from sslmd.config.notify_schemes import HERE, PRIVATE, SCHEMES, WEB
 from sslmd.config.report import nearest
-from sslmd.config.values import text, wrong
+from sslmd.config.values import wrong
 from sslmd.core.names import shown
 
 # Characters.
@@ -37,9 +37,12 @@ def notify_address(value: Any) -> NotifyAddress:
         raise wrong("it is not a text", _RIGHT)
     whole = value.strip()
     scheme, colon, rest = whole.partition(":")
-    if not colon or not _SCHEME.fullmatch(scheme):
-        raise wrong("an address is not one of Apprise", _RIGHT)
     scheme = scheme.lower()
+    # What stands before a colon may be anything, until it is seen to be a scheme.
+    if not colon or not (
+        scheme in SCHEMES or (_SCHEME.fullmatch(scheme) and rest.startswith("//"))
+    ):
+        raise wrong("an address is not one of Apprise", _RIGHT)
     if len(whole) > MOST:
         raise wrong(f"an address ({scheme}) has more than {MOST} characters", _RIGHT)
     if not whole.isprintable() or any(char.isspace() for char in whole):
@@ -74,10 +77,12 @@ def holds_secret(address: NotifyAddress) -> bool:
 
 def alive_url(value: Any) -> AliveUrl | None:
     """Check the URL of a dead man's switch; "" stands for none."""
-    url = text(value).strip()
+    remedy = "write https://host/path"
+    if not isinstance(value, str):
+        raise wrong("it is not a text", remedy)
+    url = value.strip()
     if not url:
         return None
-    remedy = "write https://host/path"
     found = _URL.fullmatch(url)
     host = (found["ip6"] or found["host"]) if found else ""
     if found is None or not is_host(host) or not 1 <= int(found["port"] or 443) <= 65535:

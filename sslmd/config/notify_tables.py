@@ -12,7 +12,7 @@ from pydantic import PlainValidator
 from sslmd.config import values
 from sslmd.config.kinds import Argv, NotifyAddress
 from sslmd.config.notify_address import notify_address
-from sslmd.config.table import SINGLE, Windows, argv, each_once, key, path_key, table
+from sslmd.config.table import SINGLE, Windows, each_once, key, one_command, path_key, table
 from sslmd.config.tables import IN_GLOBALS
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.trouble import Severity
@@ -114,10 +114,10 @@ class NotifyOptions:
         "(`subject`, `lines`, `severity`, `alarms`) and may take `cmd_timeout`. It runs as the "
         "daemon's user, within its unit, without a shell. An exit status other than 0 is a "
         "failure: it is tried again.",
-        default="",
+        default=[],
         shown="none",
         read=Annotated[Argv, PlainValidator(_command)],
-        to=argv,
+        to=one_command,
     )
     about: frozenset[AlarmKind] = key(
         "list of kinds, or `'all'`",

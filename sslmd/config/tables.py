@@ -34,6 +34,7 @@ from sslmd.config.table import (
     each_once,
     flag,
     key,
+    one_command,
     path,
     path_key,
     table,
@@ -206,10 +207,10 @@ class GlobalOptions:
     alive_command: Argv = key(
         "command",
         "The same by a program of yours, which is run every hour.",
-        default="",
+        default=[],
         shown="none",
         read=Annotated[Argv, PlainValidator(values.command)],
-        to=argv,
+        to=one_command,
     )
     timing: Timing = Timing(timedelta(0), timedelta(0), timedelta(0))
 

@@ -130,8 +130,12 @@ def gathered(cases: Iterable[AlarmCase]) -> list[Alarm]:
     by_cause: dict[tuple[AlarmKind, str], list[AlarmCase]] = defaultdict(list)
     for case in cases:
         by_cause[case.kind, case.key].append(case)
-    found = [_alarm(kind, key, some) for (kind, key), some in by_cause.items()]
-    return sorted(found, key=_urgency)
+    return in_order(_alarm(kind, key, some) for (kind, key), some in by_cause.items())
+
+
+def in_order(alarms: Iterable[Alarm]) -> list[Alarm]:
+    """Return alarms, the most urgent first."""
+    return sorted(alarms, key=_urgency)
 
 
 def _alarm(kind: AlarmKind, key: str, cases: list[AlarmCase]) -> Alarm:

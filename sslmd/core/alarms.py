@@ -58,6 +58,9 @@ CRITICAL = frozenset(
 # Which cause it is does not depend on words there: a host is one cause, whatever it says.
 BY_NAME = frozenset({AlarmKind.HOST, AlarmKind.KEYS, AlarmKind.NOTIFIER})
 
+# That it does not renew is one thing, whatever of it can be seen.
+LATE = (AlarmKind.EXPIRY, AlarmKind.NEVER_ISSUED)
+
 Unknown = tuple[AlarmKind, str]
 """What was not looked at: of which kind, and whom it would be about."""
 
@@ -114,6 +117,8 @@ def unknown_of(overview: Overview, now: datetime) -> frozenset[Unknown]:
             found.add((AlarmKind.DANE, one.cert.arg))
         if one.dane and one.compared is None:
             found.add((AlarmKind.BLIND, one.cert.arg))
+        if one.status.error and not one.status.attempts:  # left alone: it is not renewed either
+            found |= {(kind, one.cert.arg) for kind in LATE}
     return frozenset(found)
 
 
@@ -122,7 +127,7 @@ def cases_of(standing: CertStanding, now: datetime) -> Iterator[AlarmCase]:
     lateness: list[CertTrouble] = []
     for trouble in troubles(standing.status, now):
         kind = KINDS[trouble.kind]
-        if kind in (AlarmKind.EXPIRY, AlarmKind.NEVER_ISSUED) and not _by_server(standing, trouble):
+        if kind in LATE and not _by_server(standing, trouble):
             lateness.append(trouble)
         else:
             yield from _cases(standing, kind, trouble, now)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from sslmd.core.alarm import Affected, Alarm, Level
+from sslmd.core.alarm import Affected, Alarm, Level, in_order
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.errors import CLOCK_TOLERANCE, Trouble
 from sslmd.core.plain import plain
@@ -43,8 +43,9 @@ MOST_OF_CAUSE = 500
 class Raised:
     """An alarm that stands, or did until `gone`.
 
-    `since`: it stands since then. `subjects`: those that it was about at any time since; `newest`:
-    when one was added to them. `text`: its cause, for people; `place`: see `Alarm.place`.
+    `since`: it stands since then. `subjects`: whom it is about, or was at the end; `newest`: when
+    one was added to them; `past`: those of whom it was over before. `text`: its cause, for people;
+    `place`: see `Alarm.place`.
     """
 
     kind: AlarmKind
@@ -54,7 +55,13 @@ class Raised:
     severity: Severity = Severity.WARNING
     gone: datetime | None = None
     subjects: frozenset[str] = frozenset()
+    past: frozenset[str] = frozenset()
     place: str = ""
+
+    @property
+    def everyone(self) -> frozenset[str]:
+        """Return all whom it was about since then."""
+        return self.subjects | self.past
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,12 @@ class LastTold:
     def level(self) -> Level:
         """How urgent it was said to be."""
         return self.severity, self.step
+
+    def with_earlier(self, other: LastTold | None) -> LastTold:
+        """Return it for an alarm of which something else was told before."""
+        if other is None:
+            return self
+        return LastTold(max(self.at, other.at), *max(self.level, other.level), self.over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +134,25 @@ class AlarmBook:
         """Return how a notifier stands; an empty state for one that is new."""
         return self.notifiers.get(name) or NotifierState()
 
+    def standing(self, kind: AlarmKind) -> frozenset[str]:
+        """Return everybody that an alarm of this kind stands for."""
+        some = (one for one in self.raised.values() if one.kind is kind and one.gone is None)
+        return frozenset().union(*(one.subjects for one in some))
+
     def differs(self, other: AlarmBook) -> bool:
         """Whether it has more to note than that time went on."""
         return self != replace(other, seen=self.seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A look at everything: the book after it, and the alarms as they are told, urgent ones first.
+
+    Who fails in one way now and in another way then stays with the alarm that it was first with.
+    """
+
+    book: AlarmBook
+    alarms: Sequence[Alarm]
 
 
 def watched(
@@ -131,13 +160,42 @@ def watched(
     alarms: Sequence[Alarm],
     now: datetime,
     unknown: Collection[tuple[AlarmKind, str]] = frozenset(),
-) -> AlarmBook:
-    """Return the book after a look: these alarms stand, and all others do not.
+) -> Watched:
+    """Take in that these alarms stand, and no others.
 
     `unknown` (of which kind, whom it would be about) was not looked at: what stood there stands.
     """
     book = at_time(book, now)
-    return _Look(book, alarms, now, unknown).book()
+    alarms = _regrouped(book, alarms)
+    return Watched(_Look(book, alarms, now, unknown).book(), alarms)
+
+
+def _regrouped(book: AlarmBook, alarms: Sequence[Alarm]) -> list[Alarm]:
+    """Return the alarms with everybody in the one that it was in before, if that stands still."""
+    by_id = {one.id: one for one in alarms}
+    home: dict[tuple[AlarmKind, str], str] = {}
+    for ident, raised in book.raised.items():
+        if ident in by_id and raised.gone is None:
+            home |= {(raised.kind, name): ident for name in raised.subjects}
+    strangers = [
+        (alarm.id, there, one)
+        for alarm in alarms
+        for one in alarm.affected
+        if (there := home.get((alarm.kind, one.name), alarm.id)) != alarm.id
+    ]
+    if not strangers:
+        return list(alarms)
+    members = {key: {one.name: one for one in alarm.affected} for key, alarm in by_id.items()}
+    for here, there, one in strangers:
+        del members[here][one.name]
+        known = members[there].get(one.name)
+        if known is None or one.urgency < known.urgency:
+            members[there][one.name] = one
+    return in_order(
+        replace(by_id[ident], affected=tuple(some[name] for name in sorted(some)))
+        for ident, some in members.items()
+        if some
+    )
 
 
 class _Look:
@@ -158,6 +216,8 @@ class _Look:
         for kind, name in unknown:
             self._unknown[kind].add(name)
         self._raised: dict[str, Raised] = {}
+        # Who has now what an alarm was about that does not stand any more.
+        self._heirs: dict[str, set[str]] = defaultdict(set)
         self._told = {name: dict(one.told) for name, one in book.notifiers.items()}
 
     def book(self) -> AlarmBook:
@@ -179,14 +239,15 @@ class _Look:
         """Return what is remembered of an alarm that stands."""
         now, subjects = self._now, frozenset(alarm.subjects)
         old = self._before.raised.get(ident)
-        if old is None and (heir_of := self._heir_of(alarm)):
+        if (old is None or old.gone is not None) and (donor := self._donor(alarm)):
             # The same subjects, for another reason than before: that is no news.
             for told in self._told.values():
-                if heir_of in told:
-                    told[ident] = told[heir_of]
-            donor = self._before.raised[heir_of]
-            old = replace(donor, subjects=donor.subjects & subjects)
-        if old is None or (old.gone is not None and now - old.gone >= SETTLED):
+                if donor in told:
+                    told[ident] = told[donor].with_earlier(told.get(ident))
+            self._heirs[donor] |= subjects
+            had = self._before.raised[donor]
+            old = replace(had, subjects=had.subjects & subjects, past=frozenset())
+        elif old is None or not self._is_open(old):
             old = Raised(alarm.kind, "", now, now)
         return replace(
             old,
@@ -194,38 +255,40 @@ class _Look:
             newest=old.newest if subjects <= old.subjects else now,
             severity=alarm.severity,
             gone=None,
-            subjects=old.subjects | subjects,
+            subjects=subjects,
+            past=old.everyone - subjects,
             place=alarm.place,
         )
 
-    def _heir_of(self, alarm: Alarm) -> str:
+    def _donor(self, alarm: Alarm) -> str:
         """Return the alarm that most of its subjects had until now, "" for none."""
         had: Counter[str] = Counter()
         for ident, one in self._before.raised.items():
-            if one.kind is alarm.kind and one.gone is None and ident not in self._alarms:
+            if one.kind is alarm.kind and ident not in self._alarms and self._is_open(one):
                 had[ident] = len(one.subjects.intersection(alarm.subjects))
         for ident, number in had.most_common(1):
             if 2 * number >= len(alarm.subjects):
                 return ident
         return ""
 
+    def _is_open(self, raised: Raised) -> bool:
+        return raised.gone is None or self._now - raised.gone < SETTLED
+
     def _absent(self, ident: str, raised: Raised) -> Raised | None:
         """Return what is remembered of an alarm that does not stand, None for nothing."""
+        if raised.subjects and raised.subjects <= self._heirs[ident]:
+            # It goes on as another alarm; that this one was told is not forgotten.
+            for told in self._told.values():
+                if ident in told:
+                    told[ident] = replace(told[ident], over=told[ident].over or self._now)
+            return replace(raised, gone=self._now, subjects=frozenset(), past=frozenset())
         if raised.gone is not None:
             return raised if self._is_kept(ident, raised.gone) else None
         if not raised.subjects.isdisjoint(self._unknown[raised.kind]):
             return raised
-        still = raised.subjects & self._standing[raised.kind]
-        if not still:
-            return replace(raised, gone=self._now)
-        well = raised.subjects - still
-        if well:
-            # It is over for these; the others are told of with what they have now.
-            return replace(raised, gone=self._now, subjects=well)
-        heirs = (one for key, one in self._alarms.items() if key not in self._before.raised)
-        if any(one.kind is raised.kind and still <= set(one.subjects) for one in heirs):
-            return None
-        return raised
+        well = raised.subjects - self._standing[raised.kind]
+        # It is over for these; the others are told of with what they have now.
+        return replace(raised, gone=self._now, subjects=well) if well else raised
 
     def _is_kept(self, ident: str, gone: datetime) -> bool:
         """Whether what is gone is still to be told, or would not be told again if it came back."""

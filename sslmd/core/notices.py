@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
-from sslmd.core.alarm import Alarm
+from sslmd.core.alarm import Affected, Alarm
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.errors import Refused, Trouble
 from sslmd.core.notice_book import (
@@ -172,18 +173,19 @@ def _heard(
     for alarm in alarms:
         if rule.about and alarm.kind not in rule.about:
             continue
-        kind = alarm.kind
-        left = alarm.of(
-            lambda one, kind=kind: (
-                not (  # type: ignore[misc]
-                    (kind is AlarmKind.NOTIFIER and one.name == rule.name)
-                    or any(silence.covers(kind, one) for silence in silences)
-                )
-            )
-        )
+        left = alarm.of(partial(_is_heard, rule, alarm.kind, silences))
         if left is not None and left.severity >= rule.level:
             found.append(left)
     return found
+
+
+def _is_heard(
+    rule: NoticeRule, kind: AlarmKind, silences: Sequence[AlarmSilence], one: Affected
+) -> bool:
+    """Whether it is told whom an alarm affects; a notifier does not tell that it fails itself."""
+    if kind is AlarmKind.NOTIFIER and one.name == rule.name:
+        return False
+    return not any(silence.covers(kind, one) for silence in silences)
 
 
 def _due(
@@ -203,10 +205,21 @@ def _due(
         if alarm.severity < Severity.CRITICAL:
             at = max(at, quiet or at)
         yield _Due(at, NewsItem(news, alarm.id, raised, alarm))
+    yield from _ends(rule, state, book, quiet)
+
+
+def _ends(
+    rule: NoticeRule, state: NotifierState, book: AlarmBook, quiet: datetime | None
+) -> Iterator[_Due]:
+    """Yield what was told and is over; not of those that are in trouble again."""
     for ident, told in state.told.items():
         raised = book.raised.get(ident)
-        if told.over is None and raised is not None and raised.gone is not None:
+        if told.over is not None or raised is None or raised.gone is None:
+            continue
+        again = book.standing(raised.kind)
+        if well := raised.subjects - again:
             at = raised.gone + rule.after
+            raised = replace(raised, subjects=well, past=raised.past - again)
             yield _Due(max(at, quiet or at), NewsItem(News.OVER, ident, raised))
 
 

@@ -40,8 +40,8 @@ RECIPIENT = re.compile(
 _ENDINGS = SMTP.clone(linesep="\n", cte_type="7bit")
 
 
-def send(message: ToSend, program: str = "") -> SendAnswer:
-    """Send it; `program` is sendmail, by default the one of this machine."""
+def send(message: ToSend, program: str = "", limit: float = LIMIT) -> SendAnswer:
+    """Send it; `program` is sendmail, by default the one of this machine; `limit` in seconds."""
     recipient = message.address.removeprefix(LOCAL_MAIL)
     if not RECIPIENT.fullmatch(recipient):
         return SendAnswer(SendFailure.BAD_ADDRESS)
@@ -50,7 +50,7 @@ def send(message: ToSend, program: str = "") -> SendAnswer:
         return SendAnswer(SendFailure.NO_SENDMAIL)
     # A line with nothing but a dot is a part of the text (-i).
     try:
-        status, said = _run([sendmail, "-i", recipient], text_of(message, recipient))
+        status, said = _run([sendmail, "-i", recipient], text_of(message, recipient), limit)
     except FileNotFoundError:
         return SendAnswer(SendFailure.NO_SENDMAIL)
     except OSError as err:
@@ -90,7 +90,7 @@ def _found() -> str:
     return shutil.which("sendmail") or ""
 
 
-def _run(argv: list[str], text: bytes) -> tuple[int | None, str]:
+def _run(argv: list[str], text: bytes, limit: float) -> tuple[int | None, str]:
     """Return its exit status, negative for a signal, None if it hangs; and the end of its words."""
     words = _Words()
     given = os.memfd_create("mail", os.MFD_CLOEXEC)
@@ -110,10 +110,11 @@ def _run(argv: list[str], text: bytes) -> tuple[int | None, str]:
         os.close(given)
         os.close(words.writer)
     try:
-        status = process.wait(LIMIT)
+        status = process.wait(limit)
     except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError, PermissionError):
+        with suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
             os.killpg(process.pid, SIGKILL)
+            process.wait(REST)
         return None, ""
     return status, words.text()
 

@@ -84,8 +84,8 @@ def _answer() -> SendAnswer:
     try:
         message = ToSend.read(_request())
         return (_by_mail if is_local_mail(message.address) else _by_apprise)(message)
-    except OddMessageError as err:
-        return SendAnswer(SendFailure.ODD_REQUEST, why=str(err).replace(" ", "-"))
+    except OddMessageError:
+        return SendAnswer(SendFailure.ODD_REQUEST)
     except Exception as err:  # its text may have anything in it
         return SendAnswer(SendFailure.BUG, why=type(err).__name__)
 

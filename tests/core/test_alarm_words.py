@@ -43,11 +43,10 @@ def case(kind: AlarmKind, name: str, cause: str = "down", ends: datetime | None 
 def message_of(cases: Sequence[AlarmCase], book: AlarmBook = EMPTY, after: timedelta = DAY,
                ) -> tuple[AlarmMessage, AlarmBook]:  # fmt: skip
     now = (book.seen or NOW) + after
-    alarms = gathered(cases)
-    book = watched(book, alarms, now)
-    message = decide_notices(RULE, book, alarms, now).message
+    seen = watched(book, gathered(cases), now)
+    message = decide_notices(RULE, seen.book, seen.alarms, now).message
     assert message is not None
-    return message, took(book, message)
+    return message, took(seen.book, message)
 
 
 def test_every_kind_has_words() -> None:

@@ -169,7 +169,7 @@ def _lines(item: NewsItem, now: datetime) -> Iterator[str]:
         yield plain(raised.text, MOST_OF_CAUSE)
         lasted = span((raised.gone or now) - raised.since)
         yield tell(AlarmWords.LASTED, since=since, ago=lasted)
-        names = sorted(raised.subjects)
+        names = sorted(raised.everyone)
     else:
         yield plain(say(alarm.cause), MOST_OF_CAUSE)
         ago = span(now - raised.since)
@@ -192,5 +192,5 @@ def _title(item: NewsItem) -> str:
     if item.alarm is not None:
         return title(item.alarm)
     raised = item.raised
-    names = sorted(raised.subjects) or ["-"]
+    names = sorted(raised.everyone) or ["-"]
     return title_of(raised.kind, names, names[0], raised.place)

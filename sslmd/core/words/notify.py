@@ -87,5 +87,5 @@ NOTIFY: Mapping[Failed, str | Callable[[Facts], str]] = {
         "alive_url: {host} [answers with status {status}|cannot be reached]; correct it in "
         "ssl-mgr.conf"
     ),
-    Failed.FIX_NOTIFY_COMMAND: "correct command of [[notify]] or install the program",
+    Failed.FIX_NOTIFY_COMMAND: "correct command of [[[[notify]]]] or install the program",
 }
