@@ -111,8 +111,9 @@ def advance_alarms(before: AlarmState | None, event: AlarmEvent) -> AlarmState:
         case BookRead():
             return replace(state, book=event.book)
         case AlarmsSeen(at, alarms, unknown):
-            book = without_ended(watched(book, alarms, at, unknown), at)
-            return replace(state, book=book, alarms=alarms)
+            seen = watched(book, alarms, at, unknown)
+            book = without_ended(seen.book, at)
+            return replace(state, book=book, alarms=tuple(seen.alarms))
         case NotifiersAre(names):
             book = with_notifiers(book, names)
         case MessageSent(message):
