@@ -29,8 +29,10 @@ from sslmd.acme.certbot_log import MOST_NAME, one_line
 from sslmd.acme.directory import Directory
 from sslmd.acme.order_note import NotedOrder
 from sslmd.acme.orders import TOKEN, Challenge
+from sslmd.acme.permits import Question
 from sslmd.acme.problems import StillProcessing, to_error
 from sslmd.acme.refusals import ProblemKind, retry_at
+from sslmd.acme.signing import is_of
 from sslmd.acme.wishes import chain_for
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
@@ -44,7 +46,7 @@ from sslmd.processes import InThread
 from sslmd.store import files
 from sslmd.store.layout import CERT, CHAIN, FULLCHAIN
 
-Q = TypeVar("Q")
+Q = TypeVar("Q", bound=Question)
 A = TypeVar("A")
 
 # Seconds for the CA to validate, to make the certificate, and to do either for an order that is
@@ -84,6 +86,7 @@ class Engine:
     _open: AcmeOrder | None = None  # found by `take_up`, and waits for its challenges
     _address: CaAddress = field(default_factory=lambda: CaAddress(""))
     _binds: bool = False
+    _replaces: str = ""
 
     @property
     def takes_place(self) -> bool:
@@ -179,7 +182,9 @@ class Engine:
             return None
         # It may be there all the same: another order would be one too many.
         problem = problem_of(found, self.attempt.server.url, self.now())
-        why = Reason(Failed.ORDER_NOT_TAKEN_UP, order=noted.url, why=problem.why)
+        why = Reason(
+            Failed.ORDER_NOT_TAKEN_UP, order=one_line(noted.url, MOST_NAME), why=problem.why
+        )
         raise Transient(why, retry_at=problem.retry_at)
 
     async def issue(self, served: Directory, prove: Prove) -> Issued:
@@ -221,7 +226,7 @@ class Engine:
             raise Transient(Reason(Failed.ACCOUNT_KEY_CHANGED, account=used.uri))
 
     async def _new_order(self, profile: str) -> AcmeOrder:
-        attempt, replaces = self.attempt, self.attempt.replaces
+        attempt, replaces = self.attempt, self._replaces
         names = tuple(str(name) for name in attempt.service.spec.all_names())
         asked = messages.AskOrder(*self._of, names, profile, replaces)
         order = await self._asked(messages.NEW_ORDER, asked)
@@ -231,6 +236,8 @@ class Engine:
             order = await self._asked(messages.NEW_ORDER, replace(asked, replaces=""))
         if isinstance(order, AcmeProblem):
             raise self._error(order)
+        if not is_of(order.url, attempt.server.url):
+            raise self._odd(order.url, "other-host")
         assert self._account is not None
         made = NotedOrder(order.url, self._account.uri, self.now().isoformat(), profile)
         await self.in_thread(order_note.begin, attempt.place, attempt.csr, attempt.server, made)
@@ -281,12 +288,12 @@ class Engine:
         if order.status != "valid":
             csr = await self.in_thread(_der, attempt.csr)
             asked = messages.Finalize(*self._of, order.url, csr, seconds)
-            with self.accounts.signer.finalizing(asked.account.key, csr):
-                order = await self._done(messages.FINALIZE, asked, seconds)
+            order = await self._done(messages.FINALIZE, asked, seconds)
         if order.status == "processing":
             when = retry_at(order.retry_after, self.now())
-            why = Reason(Failed.ORDER_OPEN, order=order.url)
-            raise StillProcessing(why, order.url, retry_at=when)
+            order_url = one_line(order.url, MOST_NAME)
+            why = Reason(Failed.ORDER_OPEN, order=order_url)
+            raise StillProcessing(why, order_url, retry_at=when)
         if order.status != "valid":
             await self.in_thread(certbot.clear, place)
             if order.problem is not None:
@@ -297,6 +304,8 @@ class Engine:
         found = await self._asked(messages.CERTIFICATE, fetch)
         if isinstance(found, AcmeProblem):
             raise self._error(found)  # it is issued: the order is kept, and asked for it again
+        if not found.chains:
+            raise self._odd(order.certificate, "no-certificate")
         await self.in_thread(_write, place.order, found.chains, wish)
         issued = await self.in_thread(certbot.collect, place, attempt.csr, attempt.server)
         if issued is None:
@@ -308,6 +317,7 @@ class Engine:
     async def _begin(self, served: Directory) -> str:
         """Take what the CA says of itself; return the profile to ask for: a wish that it knows."""
         self._binds = served.external_account_required
+        self._replaces = self.attempt.replaces if served.renewal_info else ""
         self._address = await self.in_thread(address_of, self.attempt.server)
         wish = self.attempt.server.profile
         return wish if wish in served.profiles else ""
@@ -322,8 +332,9 @@ class Engine:
     ) -> A | AcmeProblem:
         """Ask; a time that is over is a problem like others."""
         try:
-            async with asyncio.timeout(seconds + ASKING):
-                return await self.net.call(operation, asked)
+            with self.accounts.signer.asking(asked):
+                async with asyncio.timeout(seconds + ASKING):
+                    return await self.net.call(operation, asked)
         except TimeoutError:
             return AcmeProblem("late", self.attempt.server.url)
 
@@ -350,7 +361,7 @@ class Engine:
 
     def _odd(self, url: str, what: str, said: str = "") -> Transient:
         words = Said(one_line(said, MOST_NAME)) if said else None
-        what = one_line(what, MOST_NAME)
+        url, what = one_line(url, MOST_NAME), one_line(what, MOST_NAME)
         return Transient(Reason(Failed.CA_ODD, url=url, what=Said(what), said=words))
 
 

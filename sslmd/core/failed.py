@@ -191,6 +191,8 @@ class Failed(Code):
     NET_GONE = "net-gone"
     NET_FAULT = "net-fault"
     NET_FAULTY = "net-faulty"
+    NET_FORGED = "net-forged"
+    NET_FORGES = "net-forges"
     NET_DOWN = "net-down"
     NET_ENDS = "net-ends"
     NET_ENDED = "net-ended"

@@ -209,7 +209,7 @@ class Daemon:
         self._others = ThreadPoolExecutor(2 * ORDERS + READERS, thread_name_prefix="sslmd-others")
         scratch = Scratch(os.path.dirname(arguments.socket))
         tree = Tree(str(config.globals.certs_dir))
-        signer = Signer()
+        signer = Signer(self._net_tells)
         self._net = Net(signer.handlers(), self._net_tells, self._net_failed, said=self._net_says)
         self._hub = hub = Hub(
             Site(config, tree, _now, random.SystemRandom(), scratch),

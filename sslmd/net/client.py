@@ -20,7 +20,18 @@ from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
 from sslmd.core.words.sentence import say
 from sslmd.net import resolver_files
-from sslmd.net.link import A, Handlers, Link, LinkError, NetBug, NetGone, Operation, Q, link_on
+from sslmd.net.link import (
+    A,
+    CallBounds,
+    Handlers,
+    Link,
+    LinkError,
+    NetBug,
+    NetGone,
+    Operation,
+    Q,
+    link_on,
+)
 from sslmd.net.messages import PING, Alive, NetLimit
 from sslmd.net.telling import Seldom, Trace
 
@@ -47,6 +58,9 @@ OFTEN, WITHIN = 3, 3600.0
 # How often one thing is asked of another process because the one that had it died: what is asked
 # may be what kills it. So it is asked alone then, for so many seconds.
 TRIES, ALONE = 3, 0.5
+
+# What it may have the daemon do: signatures, a dozen for each of a thousand orders within a minute.
+BOUNDS = CallBounds(calls=5000, size=32 << 20, a_second=500.0, at_once=2000)
 
 # How often one thing is asked that meets a fault of the process: memory may be there again.
 FAULTS = 2
@@ -303,7 +317,7 @@ class Net:
         why: Reason | None = None
         try:
             ours.settimeout(0)
-            link = await link_on(ours, self._handlers, self._failed)
+            link = await link_on(ours, self._handlers, self._failed, BOUNDS)
             running = asyncio.ensure_future(link.run())
             watching = asyncio.ensure_future(self._watch(link, files))
             tasks += running, watching

@@ -271,8 +271,8 @@ def test_servers_in_use_are_restarted_and_dns(site: Site) -> None:
     log = site.top / "restarts.log"
     log.unlink()
     shown = sslm_mgr(site, "dev", "-d", "-fsr").stdout
-    done = [line.partition("sslmctl ")[2] for line in shown.splitlines()]
-    assert [one for one in done if one] == ["restart imap", "restart web", "dns-refresh"]
+    asked = [line.partition("sslmctl ")[2] for line in shown.splitlines()]
+    assert [one for one in asked if one] == ["restart imap", "restart web", "dns-refresh"]
     assert not log.exists()
     done = sslm_mgr(site, "dev", "-fsr").stdout
     assert "imap on localhost: done" in done

@@ -72,7 +72,9 @@ def dh(hub: Hub) -> list[dict[str, Any]]:
 
 def net(hub: Hub) -> list[dict[str, Any]]:
     """Return what is wrong with the network process, and what of it could be safer."""
-    found = (hub.net.trouble, hub.net.weakness) if isinstance(hub.net, Net) else ()
+    if not isinstance(hub.net, Net):
+        return []
+    found = (hub.net.trouble, hub.ordering.signer.trouble, hub.net.weakness)
     return [{"text": say(one), **on_wire(one, "text")} for one in found if one is not None]
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sslmd.core.ari import Advice
-from sslmd.core.renewal import Wanted, why_urgent
+from sslmd.core.renewal import NEVER, Wanted, why_urgent
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import SetFacts
 from sslmd.core.state import CertState, SetNote
@@ -49,13 +48,11 @@ def _renewal_info(said: Advice | None) -> dict[str, Any] | None:
 def replace_now(state: CertState, wanted: Wanted) -> str:
     """Return that the CA wants a certificate replaced now, "" if it does not.
 
-    As long as what is in use is to be replaced, or what is on deck.
+    As long as what is in use is to be replaced, or what is on deck. Until when it is left alone all
+    the same is said as of the last look.
     """
     for facts, note in ((state.curr, state.curr_note), (state.next, state.next_note)):
-        if why := why_urgent(facts, note, wanted, _ANY_TIME):
+        looked = note.ari.looked if note is not None and note.ari is not None else NEVER
+        if why := why_urgent(facts, note, wanted, looked):
             return say(why)
     return ""
-
-
-# When it is renewed once more is for the plan to say.
-_ANY_TIME = datetime.max.replace(tzinfo=UTC)
