@@ -54,6 +54,9 @@ KEPT_NONCES = 100
 DIRECTORY_AGE = 600.0
 MOST_REDIRECTS = 5
 
+# Challenges of one name that are looked at: RFC 8555 has two, and there are four others.
+MOST_CHALLENGES = 8
+
 _REDIRECTS = frozenset(
     {
         HTTPStatus.MOVED_PERMANENTLY,
@@ -68,7 +71,7 @@ _JOSE = {"Content-Type": "application/jose+json"}
 
 
 class Ca:
-    """One CA: its connections, its directory, nonces that it gave."""
+    """One CA: its connections, its directory, nonces that it gave. `users`: who asks it now."""
 
     def __init__(self, server: CaAddress, sign: Signing) -> None:
         self._server = server
@@ -77,6 +80,7 @@ class Ca:
         self._directory: tuple[float, dict[str, Any]] | None = None
         self._fetching = asyncio.Lock()
         self._nonces: list[str] = []
+        self.users = 0
 
     def close(self) -> None:
         """Let go of its connections."""
@@ -196,12 +200,12 @@ class Ca:
             raise nonsense(reply, "other-host")
         if len(urls) > MOST_ENTRIES:
             raise nonsense(reply, "too-many-authorizations")
-        document = json_of(reply)
+        document, names = json_of(reply), list(found.identifiers or ())
         error = document.get("error")
         return AcmeOrder(
             url=url,
             status=found.status.name,
-            names=tuple(text_of(one.value) for one in found.identifiers or ()),
+            names=tuple(text_of(one.value) for one in names[:MOST_ENTRIES]),
             authorizations=tuple(urls),
             finalize=found.finalize,
             certificate=found.certificate or "",
@@ -221,7 +225,7 @@ class Ca:
         offered = [one for one in document.get("challenges") or () if isinstance(one, dict)]
         challenges = tuple(
             AcmeChallenge(*(text_of(one.get(key)) for key in ("type", "url", "token", "status")))
-            for one in offered[:MOST_ENTRIES]
+            for one in offered[:MOST_CHALLENGES]
         )
         errors = [one["error"] for one in offered if isinstance(one.get("error"), dict)]
         return Authorization(

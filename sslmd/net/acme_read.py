@@ -29,6 +29,10 @@ MOST_TEXT = 1000
 MOST_ENTRIES = 100
 MOST_URL = 2000
 
+# Bytes of a certificate with its chain: one of 100 names has 10,000.
+MOST_CHAIN = 256 << 10
+_PLAIN = re.compile(r"[\t\r\n -~]*")
+
 _NEEDED = ("newNonce", "newAccount", "newOrder")
 _ERROR = "urn:ietf:params:acme:error:"
 
@@ -196,11 +200,10 @@ def alternates_of(reply: Reply) -> list[str]:
 
 def pem_of(reply: Reply) -> str:
     """Return a certificate with its chain (§9.1)."""
-    try:
-        text = reply.body.decode("ascii")
-    except UnicodeDecodeError:
-        text = ""
-    if "-----BEGIN CERTIFICATE-----" not in text:
+    if len(reply.body) > MOST_CHAIN:
+        raise nonsense(reply, "too-long", str(MOST_CHAIN))
+    text = reply.body.decode("ascii", "replace")
+    if "-----BEGIN CERTIFICATE-----" not in text or not _PLAIN.fullmatch(text):
         raise nonsense(reply, "no-certificate")
     return text
 
