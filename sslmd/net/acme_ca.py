@@ -33,7 +33,6 @@ from sslmd.net.acme_read import (
     b64,
     directory_in,
     good,
-    json_of,
     nonsense,
     object_of,
     origin_of,
@@ -194,25 +193,28 @@ class Ca:
 
     def order(self, reply: Reply, url: str) -> AcmeOrder:
         """Read an order (§7.1.3)."""
-        found = object_of(reply, acme.Order.from_json)
-        urls = list(found.authorizations or ())
-        if not urls or not all(map(self._is_ours, (url, found.finalize or "", *urls))):
-            raise nonsense(reply, "other-host")
-        if len(urls) > MOST_ENTRIES:
-            raise nonsense(reply, "too-many-authorizations")
-        document, names = json_of(reply), list(found.identifiers or ())
-        error = document.get("error")
-        return AcmeOrder(
-            url=url,
-            status=found.status.name,
-            names=tuple(text_of(one.value) for one in names[:MOST_ENTRIES]),
-            authorizations=tuple(urls),
-            finalize=found.finalize,
-            certificate=found.certificate or "",
-            problem=problem_of(reply, error) if isinstance(error, dict) else None,
-            replaces=text_of(document.get("replaces")),
-            retry_after=reply.headers.get("retry-after", "")[:100],
-        )
+
+        def read(document: dict[str, Any]) -> AcmeOrder:
+            found = acme.Order.from_json(document)
+            urls, names = list(found.authorizations or ()), list(found.identifiers or ())
+            if not urls or not all(map(self._is_ours, (url, found.finalize or "", *urls))):
+                raise nonsense(reply, "other-host")
+            if len(urls) > MOST_ENTRIES:
+                raise nonsense(reply, "too-many-authorizations")
+            error = document.get("error")
+            return AcmeOrder(
+                url=url,
+                status=found.status.name,
+                names=tuple(text_of(one.value) for one in names[:MOST_ENTRIES]),
+                authorizations=tuple(urls),
+                finalize=found.finalize,
+                certificate=found.certificate or "",
+                problem=problem_of(reply, error) if isinstance(error, dict) else None,
+                replaces=text_of(document.get("replaces")),
+                retry_after=reply.headers.get("retry-after", "")[:100],
+            )
+
+        return object_of(reply, read)
 
     async def authorization(self, account: AcmeAccount, url: str) -> Authorization:
         """Ask for an authorization."""
@@ -220,22 +222,25 @@ class Ca:
 
     def authorization_in(self, reply: Reply, url: str) -> Authorization:
         """Read an authorization (§7.1.4)."""
-        found = object_of(reply, acme.Authorization.from_json)
-        document = json_of(reply)
-        offered = [one for one in document.get("challenges") or () if isinstance(one, dict)]
-        challenges = tuple(
-            AcmeChallenge(*(text_of(one.get(key)) for key in ("type", "url", "token", "status")))
-            for one in offered[:MOST_CHALLENGES]
-        )
-        errors = [one["error"] for one in offered if isinstance(one.get("error"), dict)]
-        return Authorization(
-            url=url,
-            name=text_of(found.identifier.value if found.identifier else ""),
-            status=found.status.name if found.status else "",
-            wildcard=document.get("wildcard") is True,
-            challenges=challenges,
-            problem=problem_of(reply, errors[0]) if errors else None,
-        )
+
+        def read(document: dict[str, Any]) -> Authorization:
+            found = acme.Authorization.from_json(document)
+            offered = [one for one in document.get("challenges") or () if isinstance(one, dict)]
+            keys = ("type", "url", "token", "status")
+            errors = [one["error"] for one in offered if isinstance(one.get("error"), dict)]
+            return Authorization(
+                url=url,
+                name=text_of(found.identifier.value if found.identifier else ""),
+                status=found.status.name if found.status else "",
+                wildcard=document.get("wildcard") is True,
+                challenges=tuple(
+                    AcmeChallenge(*(text_of(one.get(key)) for key in keys))
+                    for one in offered[:MOST_CHALLENGES]
+                ),
+                problem=problem_of(reply, errors[0]) if errors else None,
+            )
+
+        return object_of(reply, read)
 
 
 def _joined(url: str, location: str) -> str:

@@ -49,10 +49,7 @@ def good(reply: Reply, *, new_account: bool = False) -> Reply:
     """Return an answer of 2xx; raises `ProblemError` for others."""
     if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
         return reply
-    try:
-        document = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        document = None
+    document = _json(reply)
     if isinstance(document, dict) and (_code(document) or text_of(document.get("detail"))):
         raise ProblemError(problem_of(reply, document, new_account=new_account))
     raise ProblemError(
@@ -124,13 +121,21 @@ def nonsense(reply: Reply, what: str, detail: str = "") -> ProblemError:
 
 def json_of(reply: Reply, what: str = "not-json") -> dict[str, Any]:
     """Return an answer's JSON object; raises `ProblemError` (`what`) for anything else."""
-    try:
-        found = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        found = None
+    found = _json(reply)
     if not isinstance(found, dict):
         raise nonsense(reply, what)
     return found
+
+
+def _json(reply: Reply) -> object:
+    """Return what an answer says, None for what is no JSON: that is UTF-8 (RFC 8259 §8.1).
+
+    Python would guess at others, and may not read what it needs for them any more (`sandbox`).
+    """
+    try:
+        return json.loads(reply.body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def directory_in(reply: Reply, asked: str) -> dict[str, Any]:
@@ -165,8 +170,8 @@ def directory_of(found: Mapping[str, Any]) -> AcmeDirectory:
     )
 
 
-def object_of(reply: Reply, read: Callable[[Any], T]) -> T:
-    """Return an object of the library."""
+def object_of(reply: Reply, read: Callable[[dict[str, Any]], T]) -> T:
+    """Return what `read` makes of an answer; nonsense is whatever it does not take."""
     try:
         return read(json_of(reply))
     except ProblemError:
