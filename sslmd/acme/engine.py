@@ -32,6 +32,7 @@ from sslmd.acme.orders import TOKEN, Challenge
 from sslmd.acme.permits import Question
 from sslmd.acme.problems import StillProcessing, to_error
 from sslmd.acme.refusals import ProblemKind, retry_at
+from sslmd.acme.signing import is_of
 from sslmd.acme.wishes import chain_for
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
@@ -181,7 +182,9 @@ class Engine:
             return None
         # It may be there all the same: another order would be one too many.
         problem = problem_of(found, self.attempt.server.url, self.now())
-        why = Reason(Failed.ORDER_NOT_TAKEN_UP, order=noted.url, why=problem.why)
+        why = Reason(
+            Failed.ORDER_NOT_TAKEN_UP, order=one_line(noted.url, MOST_NAME), why=problem.why
+        )
         raise Transient(why, retry_at=problem.retry_at)
 
     async def issue(self, served: Directory, prove: Prove) -> Issued:
@@ -233,6 +236,8 @@ class Engine:
             order = await self._asked(messages.NEW_ORDER, replace(asked, replaces=""))
         if isinstance(order, AcmeProblem):
             raise self._error(order)
+        if not is_of(order.url, attempt.server.url):
+            raise self._odd(order.url, "other-host")
         assert self._account is not None
         made = NotedOrder(order.url, self._account.uri, self.now().isoformat(), profile)
         await self.in_thread(order_note.begin, attempt.place, attempt.csr, attempt.server, made)
@@ -286,8 +291,9 @@ class Engine:
             order = await self._done(messages.FINALIZE, asked, seconds)
         if order.status == "processing":
             when = retry_at(order.retry_after, self.now())
-            why = Reason(Failed.ORDER_OPEN, order=order.url)
-            raise StillProcessing(why, order.url, retry_at=when)
+            order_url = one_line(order.url, MOST_NAME)
+            why = Reason(Failed.ORDER_OPEN, order=order_url)
+            raise StillProcessing(why, order_url, retry_at=when)
         if order.status != "valid":
             await self.in_thread(certbot.clear, place)
             if order.problem is not None:
@@ -298,6 +304,8 @@ class Engine:
         found = await self._asked(messages.CERTIFICATE, fetch)
         if isinstance(found, AcmeProblem):
             raise self._error(found)  # it is issued: the order is kept, and asked for it again
+        if not found.chains:
+            raise self._odd(order.certificate, "no-certificate")
         await self.in_thread(_write, place.order, found.chains, wish)
         issued = await self.in_thread(certbot.collect, place, attempt.csr, attempt.server)
         if issued is None:
@@ -353,7 +361,7 @@ class Engine:
 
     def _odd(self, url: str, what: str, said: str = "") -> Transient:
         words = Said(one_line(said, MOST_NAME)) if said else None
-        what = one_line(what, MOST_NAME)
+        url, what = one_line(url, MOST_NAME), one_line(what, MOST_NAME)
         return Transient(Reason(Failed.CA_ODD, url=url, what=Said(what), said=words))
 
 

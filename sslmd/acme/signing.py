@@ -154,9 +154,9 @@ class Signer:
         is_theirs = known is not None and known.server == asked.server
         if one is None or request is None or known is None or not is_theirs:
             return self._refuse(permit)
-        if not _is_of(asked.url, known.server):
+        if not is_of(asked.url, known.server):
             return self._refuse(permit)
-        if asked.uri and not _is_of(asked.uri, known.server):
+        if asked.uri and not is_of(asked.uri, known.server):
             return self._refuse(permit)
         signature = _bound(asked, known) if asked.binding_kid else _signed(asked, known)
         if not signature.signature:
@@ -219,7 +219,7 @@ def _jws(asked: AskSignature, signature: Signature) -> tuple[str, str, str]:
     return signature.protected, asked.payload, signature.signature
 
 
-def _is_of(url: str, server: str) -> bool:
+def is_of(url: str, server: str) -> bool:
     """Whether a URL has the scheme, host and port of a CA's directory."""
     try:
         same = _origin(url) == _origin(server)

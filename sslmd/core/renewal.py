@@ -118,7 +118,7 @@ def time_of_ca(facts: SetFacts, note: SetNote | None, wanted: Wanted) -> datetim
     if at is None:
         return None
     cert, life = facts.cert, facts.cert.not_after - facts.cert.not_before
-    lead = max(life * BACKSTOP, _leads(life, wanted.timing)[2])
+    lead = least_lead_of_ca(life, wanted.timing)
     return max(min(at, cert.not_after - lead), _not_before(facts, note))
 
 
@@ -199,6 +199,11 @@ def least_lead(life: timedelta, timing: Timing) -> timedelta:
     """Return how long before its expiry a certificate is due with the unluckiest draw."""
     lead, spread, least = _leads(life, timing)
     return max(lead - spread, least)
+
+
+def least_lead_of_ca(life: timedelta, timing: Timing) -> timedelta:
+    """Return how long before its expiry a certificate is due, however late its CA suggests it."""
+    return max(life * BACKSTOP, _leads(life, timing)[2])
 
 
 def usual_lead(life: timedelta, timing: Timing) -> timedelta:

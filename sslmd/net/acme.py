@@ -41,7 +41,6 @@ from sslmd.net.acme_read import (
     directory_of,
     identifier_of,
     json_of,
-    location_of,
     nonsense,
     pem_of,
     seconds_of,
@@ -172,8 +171,7 @@ class AcmeSteps:
             )
         body = acme.NewRegistration(**fields).to_json()
         reply = await ca.post(AcmeAccount(asked.account.key), url, body)
-        uri = location_of(reply)
-        return account_of(reply, uri)
+        return account_of(reply, ca.location(reply))
 
     async def _account(self, ca: Ca, asked: messages.ChangeAccount) -> Account:
         change: dict[str, Any] = {}
@@ -216,7 +214,7 @@ class AcmeSteps:
             replaces=asked.replaces or None,
         )
         reply = await ca.post(asked.account, url_in(directory, "newOrder"), order.to_json())
-        return ca.order(reply, location_of(reply))
+        return ca.order(reply, ca.location(reply))
 
     async def _order(self, ca: Ca, asked: messages.OfOrder) -> AcmeOrder:
         return ca.order(await ca.post(asked.account, asked.url), asked.url)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from acme import messages as acme
 
@@ -33,6 +33,8 @@ from sslmd.net.acme_read import (
     b64,
     directory_in,
     good,
+    joined,
+    location_of,
     nonsense,
     object_of,
     origin_of,
@@ -110,9 +112,10 @@ class Ca:
             location = reply.headers.get("location", "")
             if reply.status not in _REDIRECTS or not location or not left:
                 break
-            before, url = urlsplit(url).scheme, _joined(url, location)
+            before, url = urlsplit(url).scheme, joined(url, location)
             if origin_of(url) is None or before not in ("http", urlsplit(url).scheme):
-                said = f"it redirects from {before} to {text_of(url.partition(':')[0])[:20]}"
+                there = text_of(url.partition(":")[0])[:20] or "what is no URL"
+                said = f"it redirects from {before} to {there}"
                 raise unreached(self._server.url, UnreachedError("system", said))
         if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
             reply = replace(reply, url=self._server.url)
@@ -121,6 +124,13 @@ class Ca:
     def _is_ours(self, url: str) -> bool:
         """Whether a URL is the CA's: what another host names is not signed for."""
         return origin_of(url) == origin_of(self._server.url)
+
+    def location(self, reply: Reply) -> str:
+        """Return the URL of what was made; raises `ProblemError` where another host is named."""
+        url = location_of(reply)
+        if not self._is_ours(url):
+            raise nonsense(reply, "other-host", url)
+        return url
 
     async def get(self, url: str) -> Reply:
         """Return what is there; raises `ProblemError` for anything but 2xx."""
@@ -197,7 +207,9 @@ class Ca:
         def read(document: dict[str, Any]) -> AcmeOrder:
             found = acme.Order.from_json(document)
             urls, names = list(found.authorizations or ()), list(found.identifiers or ())
-            if not urls or not all(map(self._is_ours, (url, found.finalize or "", *urls))):
+            if not urls:
+                raise nonsense(reply, "not-acme")
+            if not all(map(self._is_ours, (url, found.finalize or "", *urls))):
                 raise nonsense(reply, "other-host")
             if len(urls) > MOST_ENTRIES:
                 raise nonsense(reply, "too-many-authorizations")
@@ -231,7 +243,7 @@ class Ca:
             return Authorization(
                 url=url,
                 name=text_of(found.identifier.value if found.identifier else ""),
-                status=found.status.name if found.status else "",
+                status=found.status.name,
                 wildcard=document.get("wildcard") is True,
                 challenges=tuple(
                     AcmeChallenge(*(text_of(one.get(key)) for key in keys))
@@ -241,10 +253,3 @@ class Ca:
             )
 
         return object_of(reply, read)
-
-
-def _joined(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        return "what is no URL"

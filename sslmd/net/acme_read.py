@@ -190,16 +190,24 @@ def account_of(reply: Reply, uri: str) -> Account:
 
 def location_of(reply: Reply) -> str:
     """Return the URL that an answer names as that of what was made."""
-    url = urljoin(reply.url, reply.headers.get("location", ""))
+    url = joined(reply.url, reply.headers.get("location", ""))
     if not reply.headers.get("location") or not _is_url(url):
         raise nonsense(reply, "no-location")
     return url
 
 
+def joined(url: str, other: str) -> str:
+    """Return where a URL of others leads from here, "" for what is none."""
+    try:
+        return urljoin(url, other)
+    except ValueError:
+        return ""
+
+
 def alternates_of(reply: Reply) -> list[str]:
     """Return where other chains are (§7.4.2), of the CA's own places alone."""
     found = re.findall(r'<([^<>]*)>\s*;\s*rel="?alternate"?', reply.headers.get("link", ""))
-    urls = [urljoin(reply.url, one) for one in found]
+    urls = [joined(reply.url, one) for one in found]
     return [url for url in urls if origin_of(url) == origin_of(reply.url)]
 
 

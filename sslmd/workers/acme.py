@@ -17,12 +17,13 @@ from datetime import timedelta
 
 from sslmd.acme import certbot, directory
 from sslmd.acme.attempt import AccountLostError, Attempt, CaEngine
+from sslmd.acme.certbot import AcmeServer
 from sslmd.acme.certbot_run import Certbot
 from sslmd.acme.directory import Directory
 from sslmd.acme.engine import Engine
 from sslmd.acme.orders import Challenge
 from sslmd.config.model import Engines
-from sslmd.core.errors import SslmError, Transient
+from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import ZoneName
@@ -39,6 +40,9 @@ from sslmd.workers.tools import Ordering, wanted_of
 # where others wait for its place: a zone that is broken must not keep out the rest (I6).
 PATIENCE = timedelta(minutes=5)
 LOOK_AROUND = 5.0  # seconds
+
+# What is said of an address where no CA is.
+_NO_CA = frozenset({Failed.NO_DIRECTORY, Failed.FOREIGN_DIRECTORY, Failed.CA_NO_SUCH_PLACE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
 
 
 async def _obtain(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obtained:
-    in_thread, server = ordering.threads.in_thread, attempt.server
-    served = await directory.fetch(server.url, server.root, ordering.net)
+    in_thread = ordering.threads.in_thread
+    served = await _served(attempt.server, engine, ordering)
     try:
         resumed = await engine.take_up(served)
     except AccountLostError:
@@ -99,6 +103,20 @@ async def _obtain(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obt
             raise Transient(Reason(Failed.ACCOUNT_LOST_AGAIN, why=err.why)) from None
     ordering.learnt.pop(attempt.cert, None)
     return Obtained(issued, served)
+
+
+async def _served(server: AcmeServer, engine: CaEngine, ordering: Ordering) -> Directory:
+    """Return what the CA says of itself.
+
+    What is no directory is an address that somebody has to correct: unless there was one, and an
+    account of ours. Then it is the CA's trouble, which passes.
+    """
+    try:
+        return await directory.fetch(server.url, server.root, ordering.net)
+    except Permanent as err:
+        if err.reason.code not in _NO_CA or not await engine.account_uri():
+            raise
+        raise Transient(err.reason) from None
 
 
 def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
