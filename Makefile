@@ -96,6 +96,7 @@ docs: $(READY)
 	$(BIN)/python -m tests.limits docs/security.md
 	$(BIN)/python -m sslmd.daemon.tell.events docs/operations.md
 	$(BIN)/python -m tests.reasons docs/socket-api.md
+	$(BIN)/python -m tests.metric_table docs/monitoring/prometheus.md
 
 # --- installing -----------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ def _registering(asked: AskAccount) -> set[Act]:
     return {("newAccount", asked.contact, None, None)}
 
 
-def follows(question: Question, request: Request, jws: Act) -> Permit | None:
+def follows(question: Question, request: ToBeSigned, jws: Act) -> Permit | None:
     """Return what else may be signed, now that an inner signature was given: what has it in it."""
     if request.nonce:
         return None
@@ -117,7 +117,7 @@ def follows(question: Question, request: Request, jws: Act) -> Permit | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ToBeSigned:
     """What is to be signed. `body`: what the payload says, None for an empty one (§6.3)."""
 
     key: str
@@ -128,7 +128,7 @@ class Request:
     binding_kid: str = ""
 
 
-def read(asked: AskSignature) -> Request | None:
+def read(asked: AskSignature) -> ToBeSigned | None:
     """Return a request, None for what is none."""
     payload, body = asked.payload, None
     if len(payload) > MOST_PAYLOAD or not _BASE64URL.fullmatch(payload):
@@ -141,15 +141,15 @@ def read(asked: AskSignature) -> Request | None:
             return None
         if not isinstance(body, dict):
             return None
-    return Request(asked.key, asked.uri, asked.url, asked.nonce, body, asked.binding_kid)
+    return ToBeSigned(asked.key, asked.uri, asked.url, asked.nonce, body, asked.binding_kid)
 
 
-def permit_for(request: Request) -> Permit:
+def permit_for(request: ToBeSigned) -> Permit:
     """Return what would have to be permitted."""
     return Permit(request.key, request.uri, _act_of(request))
 
 
-def _act_of(request: Request) -> Act:
+def _act_of(request: ToBeSigned) -> Act:
     body = request.body
     if request.binding_kid:
         return ("externalAccountBinding", request.binding_kid)
@@ -165,7 +165,7 @@ def _act_of(request: Request) -> Act:
         return UNKNOWN
 
 
-def _of_account(request: Request, body: Mapping[str, Any]) -> Act:
+def _of_account(request: ToBeSigned, body: Mapping[str, Any]) -> Act:
     """Return what a request in the name of an account does."""
     keys = body.keys()
     if not keys:
@@ -183,7 +183,7 @@ def _of_account(request: Request, body: Mapping[str, Any]) -> Act:
     return UNKNOWN
 
 
-def _new_account(request: Request, body: Mapping[str, Any]) -> Act:
+def _new_account(request: ToBeSigned, body: Mapping[str, Any]) -> Act:
     keys = body.keys()
     if keys == {"onlyReturnExisting"} and body["onlyReturnExisting"] is True:
         return ("newAccount", (), True, None)

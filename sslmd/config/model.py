@@ -32,6 +32,7 @@ from sslmd.config.kinds import (
     UsedBy,
     Validation,
 )
+from sslmd.config.notify_tables import NotifyOptions
 from sslmd.config.server_tables import DnsOptions, DnsPrimary, ServerClass
 from sslmd.config.tables import DhOptions, GlobalOptions
 from sslmd.core.buckets import LETS_ENCRYPT, LETS_ENCRYPT_STAGING
@@ -58,6 +59,7 @@ __all__ = [
     "Engines",
     "GlobalOptions",
     "NextKey",
+    "NotifyOptions",
     "PostCopy",
     "Probe",
     "ServerClass",
@@ -118,6 +120,7 @@ class Config:
     dns: DnsOptions = field(default_factory=DnsOptions)
     dns_primaries: tuple[DnsPrimary, ...] = ()
     dh: DhOptions = field(default_factory=lambda: DhOptions(()))
+    notify: tuple[NotifyOptions, ...] = ()
     groups: frozenset[str] = frozenset()
     inactive: frozenset[str] = frozenset()
     warnings: tuple[Mistake, ...] = ()

@@ -88,7 +88,7 @@ class Doing(Code):
     TRIAL_RUNS = "trial-under-way"
 
 
-class Found(Code):
+class Odd(Code):
     """What is odd in the files of a certificate."""
 
     LINK_ELSEWHERE = "link-elsewhere"
@@ -190,6 +190,11 @@ class Denied(Code):
     MIN_ROLL_WITH = "min-roll-with"
     MIN_ROLL_MOST = "min-roll-most"
     ACTION = "action"
+    SILENCE_LENGTH = "silence-length"
+    SILENCE_WHY = "silence-why"
+    SILENCE_WHAT = "silence-what"
+    NO_SILENCE = "no-silence"
+    NO_NOTIFIER = "no-notifier"
     # renewing
     WEEK_USED = "week-used"
     GOING_BACK = "going-back"

@@ -1,4 +1,4 @@
-"""What the planner looks at, and what it answers.
+"""What a decision looks at, and what it is.
 
 Whoever wants to know what comes next makes the same `View` of the same things: the daemon, and who
 only tells what a daemon would do.
@@ -139,7 +139,7 @@ class Standing(Protocol):
 def view_of(
     known: Standing, every: Mapping[CertId, Standing], dane: Dane, behind: str = ""
 ) -> View:
-    """Return what the planner looks at. `every`: the certificates, its CAs among them."""
+    """Return what a decision looks at. `every`: the certificates, its CAs among them."""
     return View(
         known.wanted,
         known.state,

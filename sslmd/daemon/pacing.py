@@ -280,6 +280,18 @@ class Pacing:
         replaces = within and said.begin <= now < said.end  # type: ignore[union-attr, operator]
         return is_free(server, limit, renewal=renewal, replaces=renewal and replaces)
 
+    def used(self, now: datetime) -> dict[tuple[str, CaLimit], float]:
+        """Return how much is taken of the fullest bucket of each limit: 0 to 1, by CA and limit."""
+        self._look_up(now)
+        cas = {ca.server: ca for ca in self._site.config.cas.values() if not ca.is_own}
+        found = {(ca.name, limit): 0.0 for ca in cas.values() for limit in ca.kept}
+        for (limit, whose), full in self._real.full.items():
+            ca = cas.get(whose[0])
+            if ca is not None and limit in ca.kept:
+                share = min(max((full - now) / ca.kept[limit].every, 0.0), 1.0)
+                found[ca.name, limit] = max(found[ca.name, limit], share)
+        return found
+
     # --- telling ahead ---
 
     def forecast(

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from sslmd.config.model import Config, ServiceConfig, places, proves
+from sslmd.core.alarm_events import AlarmEvent, AlarmState, advance_alarms
 from sslmd.core.dane.events import ZoneEvent, advance_zone
 from sslmd.core.dane.report import DaneReport
 from sslmd.core.dane.verdict import Dane, Unknown
@@ -233,13 +234,13 @@ class Register(Generic[Ident, Thing, Happened]):
         return iter(self.entries)
 
     def listen(
-        self, listener: Callable[[Ident, Happened, Thing | None, Thing | None], None]
+        self, *listeners: Callable[[Ident, Happened, Thing | None, Thing | None], None]
     ) -> None:
-        """Have every change told to `listener`, after those who came before it.
+        """Have every change told to `listeners`, in this order, after those who came before.
 
-        It hears what happened to which thing, and how that was before and is now.
+        They hear what happened to which thing, and how that was before and is now.
         """
-        self._listeners.append(listener)
+        self._listeners += listeners
 
     def put(self, ident: Ident, event: Happened) -> None:
         """Take in that something happened to a thing."""
@@ -254,11 +255,13 @@ class Register(Generic[Ident, Thing, Happened]):
 
 
 class Registry(Register[CertId, Entry, Event | Noticed]):
-    """The certificates, and who is signed by whom; and the `zones`."""
+    """The certificates, and who is signed by whom; the `zones`, and the `alarms`."""
 
     def __init__(self) -> None:
         super().__init__(_after)
         self.zones: Register[ZoneName, KnownZone, ZoneEvent] = Register(advance_zone)
+        # One entry, by "".
+        self.alarms: Register[str, AlarmState, AlarmEvent] = Register(advance_alarms)
         self._below: dict[CertId, list[CertId]] = {}
         self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
         # Why the configuration leaves out a group, or a service of it ("": all of them).
@@ -278,7 +281,7 @@ class Registry(Register[CertId, Entry, Event | Noticed]):
         return self._below.get(ca, [])
 
     def view(self, cert: CertId) -> View:
-        """Return what the planner looks at."""
+        """Return what a decision looks at."""
         # Each time: a reload reads the tree again, and may have other certificates below a CA.
         state = with_lost_ca(cert, self.entries, self.below)
         if state is not self.entries[cert].state:

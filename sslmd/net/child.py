@@ -19,6 +19,7 @@ import traceback
 
 from sslmd.net import (
     acme_messages,
+    beat,
     dns_exchange,
     dns_messages,
     messages,
@@ -97,6 +98,7 @@ def handlers_of(daemon: Asker) -> Handlers:
         **AcmeSteps(sign, public_key).handlers(),
         **dns_exchange.handlers(),
         **probe.handlers(),
+        **beat.handlers(),
     }
 
 

@@ -22,7 +22,7 @@ from sslmd.core.words.sentence import say
 from sslmd.net import resolver_files
 from sslmd.net.link import (
     A,
-    Bounds,
+    CallBounds,
     Handlers,
     Link,
     LinkError,
@@ -60,7 +60,7 @@ OFTEN, WITHIN = 3, 3600.0
 TRIES, ALONE = 3, 0.5
 
 # What it may have the daemon do: signatures, a dozen for each of a thousand orders within a minute.
-BOUNDS = Bounds(calls=5000, size=32 << 20, a_second=500.0, at_once=2000)
+BOUNDS = CallBounds(calls=5000, size=32 << 20, a_second=500.0, at_once=2000)
 
 # How often one thing is asked that meets a fault of the process: memory may be there again.
 FAULTS = 2
@@ -114,7 +114,7 @@ class Net:
         self._ends: deque[float] = deque(maxlen=1000)
         self._why: Reason | None = None
         self._weakness: Reason | None = None
-        self._unstarted = 0
+        self._unstarted, self.starts = 0, 0
         self._faults: deque[tuple[float, Reason]] = deque(maxlen=1000)
         self._ends_told, self._faults_told = Seldom(tell), Seldom(tell)
         # What holds the one that was started last, as it said before it read anything.
@@ -308,7 +308,7 @@ class Net:
         """Start one and stay with it to its end; return how it ended."""
         files = resolver_files.identities()
         process, ours = await self._started()
-        self._process = process
+        self._process, self.starts = process, self.starts + 1
         begun.set()
         assert process.stderr is not None
         words = asyncio.ensure_future(self._trace.listen(process.stderr))

@@ -54,7 +54,7 @@ _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class CallBounds:
     """What the other side may have done at one time: calls, and bytes of what they ask.
 
     `a_second`: so many calls are begun, after `at_once` in a row; what comes faster waits.
@@ -67,7 +67,7 @@ class Bounds:
 
 
 # Of the daemon, which is trusted.
-TRUSTED = Bounds(20_000, 1 << 30, 1e9, 20_000)
+TRUSTED = CallBounds(20_000, 1 << 30, 1e9, 20_000)
 
 
 class LinkError(Exception):
@@ -147,7 +147,7 @@ class Link:
         writer: asyncio.StreamWriter,
         handlers: Handlers,
         failed: Callable[[BaseException], object],
-        bounds: Bounds = TRUSTED,
+        bounds: CallBounds = TRUSTED,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -357,7 +357,7 @@ async def link_on(
     end: socket.socket,
     handlers: Handlers,
     failed: Callable[[BaseException], object],
-    bounds: Bounds = TRUSTED,
+    bounds: CallBounds = TRUSTED,
 ) -> Link:
     """Return a link on one end of a socket pair, which it takes over; `Link.run` has to be run."""
     reader, writer = await asyncio.open_connection(sock=end)

@@ -14,7 +14,7 @@ from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.reason import Reason
 from sslmd.core.state import Delivered
-from sslmd.core.told import Found
+from sslmd.core.told import Odd
 from sslmd.servers.around import keys_of
 from sslmd.servers.production import linked
 from sslmd.store import certs, files, owners, sets
@@ -132,7 +132,7 @@ def told_of_ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[Reason]:
     if not found:
         return []
     arg = cert.arg if managed else None
-    return [Reason(Found.CA_KEYS_IN_PRODUCTION, keys=tuple(found), arg=arg)]
+    return [Reason(Odd.CA_KEYS_IN_PRODUCTION, keys=tuple(found), arg=arg)]
 
 
 def _keys(prod: str, cert: CertId) -> list[str]:
@@ -146,7 +146,7 @@ def _closed(paths: Iterable[str]) -> list[Reason]:
         # Where others can write, what has this name may be a file that is none of ours.
         files.check_dir(os.path.dirname(path))
         if owners.tighten(path):
-            remarks.append(Reason(Found.KEY_WAS_WIDE, path=path))
+            remarks.append(Reason(Odd.KEY_WAS_WIDE, path=path))
     return remarks
 
 

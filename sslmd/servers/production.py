@@ -38,7 +38,7 @@ from sslmd.store.layout import (
     Tree,
     link_target,
 )
-from sslmd.store.way import holding
+from sslmd.store.paths import holding
 
 PUBLIC_FILES = (CERT, CHAIN, FULLCHAIN, CSR, INFO, TLSA)
 ALL_FILES = (PRIVKEY, BUNDLE, *PUBLIC_FILES)

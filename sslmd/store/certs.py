@@ -20,7 +20,7 @@ from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.reason import Held, Reason
 from sslmd.core.spec import SetFacts
 from sslmd.core.state import CertState, SetNote
-from sslmd.core.told import Found, Would
+from sslmd.core.told import Odd, Would
 from sslmd.store import files, sets, state
 from sslmd.store.layout import CERT, CURR, NEXT, Tree
 from sslmd.store.notes import BadNoteError, LaterVersionError
@@ -236,7 +236,7 @@ def _tighten(tree: Tree, cert: CertId, name: SetName, found: Loaded, repair: Rep
     else:
         wide = sets.wide_in(tree, cert, name)
     found.wide += wide
-    found.remarks += [Reason(Found.KEY_WAS_WIDE, path=path) for path in wide]
+    found.remarks += [Reason(Odd.KEY_WAS_WIDE, path=path) for path in wide]
 
 
 def _note(notes: state.Notes, name: SetName | None, draw: Callable[[], float]) -> SetNote | None:
@@ -264,7 +264,7 @@ def _read_notes(
         aside = f"{path}.bad-{when}"
         with naming("set aside", path):
             files.move(path, aside)
-        found.remarks.append(Reason(Found.STATE_ASIDE, path=path, why=err.reason, aside=aside))
+        found.remarks.append(Reason(Odd.STATE_ASIDE, path=path, why=err.reason, aside=aside))
         return None
 
 

@@ -18,7 +18,7 @@ from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, CertId, SetName, parse_service
 from sslmd.core.reason import Reason
 from sslmd.core.spec import SetFacts
-from sslmd.core.told import Found
+from sslmd.core.told import Odd
 from sslmd.pki.inspect import set_facts
 from sslmd.store import files, owners
 from sslmd.store.layout import (
@@ -36,7 +36,7 @@ from sslmd.store.layout import (
     Tree,
     link_target,
 )
-from sslmd.store.way import holding
+from sslmd.store.paths import holding
 
 # Enough to know a set by.
 _TELLING = (PRIVKEY, CERT, CHAIN, FULLCHAIN)
@@ -70,10 +70,10 @@ def read_links(tree: Tree, cert: CertId) -> Links:
             raise files.trouble(err, "read the link", path) from err
         name = _set_of(tree, cert, target)
         if name is None:
-            links.remarks.append(Reason(Found.LINK_ELSEWHERE, path=path, target=repr(target)))
+            links.remarks.append(Reason(Odd.LINK_ELSEWHERE, path=path, target=repr(target)))
             continue
         if not os.path.isdir(tree.set_dir(cert, name)):
-            links.remarks.append(Reason(Found.LINK_ASTRAY, path=path, set=name))
+            links.remarks.append(Reason(Odd.LINK_ASTRAY, path=path, set=name))
             continue
         setattr(links, which, name)
     return links

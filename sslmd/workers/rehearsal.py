@@ -49,7 +49,7 @@ from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import Wanted, why_unusable
 from sslmd.core.spec import OwnCa, SelfSigned
 from sslmd.core.state import CertState
-from sslmd.core.told import Found, Would
+from sslmd.core.told import Odd, Would
 from sslmd.core.view import Decision, due, view_of, with_lost_ca
 from sslmd.dns.ask import DnsAsker
 from sslmd.dns.resolver import Resolver
@@ -182,7 +182,7 @@ def _load(site: Site, found: Rehearsal) -> None:
             state,
             loaded.unsaved,
             changes=list(loaded.repairs),
-            remarks=[one for one in loaded.remarks if one.code is not Found.KEY_WAS_WIDE],
+            remarks=[one for one in loaded.remarks if one.code is not Odd.KEY_WAS_WIDE],
             wide=loaded.wide,
         )
     _look_for_lost_cas(book)

@@ -302,7 +302,7 @@ def ordering_of(
 
 
 def wanted_of(service: ServiceConfig, config: Config) -> Wanted:
-    """Return what the planner has to know of a service's configuration."""
+    """Return what a decision has to know of a service's configuration."""
     cert, signer = service.id, service.spec.signer
     ca = config.cas.get(signer.name) if isinstance(signer, AcmeCa) else None
     return Wanted(

@@ -103,8 +103,8 @@ def test_the_line_in_systemctl_status_counts_what_sslmctl_status_counts() -> Non
     registry, now = Registry(), START + days(88)  # nobody renewed it, and nothing failed
     entry = Entry(WANTED, frozenset(), CertState(Phase.SETTLED, CURR), None, Decision(WAITS))
     registry.put(WANTED.spec.id, Taken(entry))
-    planner = SimpleNamespace(
+    hub = SimpleNamespace(
         registry=registry, site=SimpleNamespace(now=lambda: now), queue=(), refused=None, net=None
     )
     assert problems(Cert(status_entry(WANTED.spec.id, entry)), now)
-    assert summary(cast("Any", planner)) == "1 certificates, 1 live, 1 in trouble"
+    assert summary(cast("Any", hub)) == "1 certificates, 1 live, 1 in trouble"

@@ -27,7 +27,7 @@ DAEMON = Path(registry.__file__).parent
 
 # Who asks what would be, and changes nothing: a reload, which puts what it read; and requests,
 # which tell what a roll would break.
-WHAT_IF = {"planner.py": {"with_sets"}, "api/requests.py": {"advance"}}
+WHAT_IF = {"hub.py": {"with_sets"}, "api/requests.py": {"advance"}}
 
 # The functions that make the next state, by what kind of thing it is of.
 MAKES_STATE = {

@@ -18,7 +18,7 @@ from sslmd.net.link import (
     MOST_BYTES,
     MOST_VALUES,
     TRUSTED,
-    Bounds,
+    CallBounds,
     Handlers,
     Link,
     LinkError,
@@ -78,7 +78,7 @@ class _Theirs:
 
 @asynccontextmanager
 async def _link(
-    handlers: Handlers | None = None, bounds: Bounds = TRUSTED
+    handlers: Handlers | None = None, bounds: CallBounds = TRUSTED
 ) -> AsyncIterator[_Theirs]:
     one, other = socket.socketpair()
     one.settimeout(0)
@@ -149,7 +149,7 @@ async def test_commas_in_what_others_said_are_no_values() -> None:
 # --- calls ---
 
 
-BOUNDS = Bounds(calls=10, size=1000, a_second=5.0, at_once=20)
+BOUNDS = CallBounds(calls=10, size=1000, a_second=5.0, at_once=20)
 
 
 async def _never(asked: Words) -> Words:

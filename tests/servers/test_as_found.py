@@ -14,7 +14,7 @@ from sslmd.core.events import ProdUpdated, ServersWanting
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.reason import Reason
-from sslmd.core.told import Found
+from sslmd.core.told import Odd
 from sslmd.core.words.sentence import say, written
 from sslmd.servers import as_found, production
 from tests.stand.tools import INT, NOW, WEB, Site
@@ -232,7 +232,7 @@ def test_keys_of_a_ca_are_reported(site: Site) -> None:
     assert "sslmctl deliver ca:my-int" in text
     (curr / "privkey.pem").chmod(0o644)
     wide, _ = as_found.ca_keys(prod, INT, managed=True)
-    assert wide == Reason(Found.KEY_WAS_WIDE, path=f"{curr}/privkey.pem")
+    assert wide == Reason(Odd.KEY_WAS_WIDE, path=f"{curr}/privkey.pem")
     assert stat.S_IMODE((curr / "privkey.pem").stat().st_mode) == 0o600
     assert len(as_found.ca_keys(prod, INT, managed=True)) == 1
     shutil.copytree(curr, site.in_prod(INT) / "next")
@@ -255,7 +255,7 @@ def test_nothing_is_closed_where_others_can_write(site: Site) -> None:
         folder.chmod(0o777)
         why, reported = as_found.ca_keys(str(site.prod), INT, managed=True)
         assert f"run: chmod o-w {folder}" in say(why)
-        assert reported.code is Found.CA_KEYS_IN_PRODUCTION
+        assert reported.code is Odd.CA_KEYS_IN_PRODUCTION
         folder.chmod(mode)
     assert stat.S_IMODE((curr / "privkey.pem").stat().st_mode) == 0o644
     (site.in_prod() / "next").chmod(0o777)

@@ -152,7 +152,7 @@ class StillLoop(Loop):
 
 
 class Tools:
-    """All that workers take, as the planner makes it."""
+    """All that workers take, as the hub makes it."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from sslmd.core.names import SetName
 from sslmd.core.reason import Held, Reason
 from sslmd.core.roll_wait import BACKDATED, issued_at
 from sslmd.core.state import CertState, Phase
-from sslmd.core.told import Found, Would
+from sslmd.core.told import Odd, Would
 from sslmd.core.words.sentence import say
 from sslmd.store import certs, sets, state
 from tests.reasons import because
@@ -95,7 +95,7 @@ def test_a_tree_of_ssl_mgrs_is_adopted(site: Site) -> None:
         assert loaded.state.prev == was.prev
         assert loaded.state.phase is Phase.ROLLED
         keys = sorted((site.place(cert) / "db").glob("*/privkey.pem"))  # those of older sets, too
-        assert {one.code for one in loaded.remarks} == {Found.KEY_WAS_WIDE}
+        assert {one.code for one in loaded.remarks} == {Odd.KEY_WAS_WIDE}
         assert sorted(str(one["path"]) for one in loaded.remarks) == list(map(str, keys))
         assert all(stat.S_IMODE(key.stat().st_mode) == 0o600 for key in keys)
         # The remark is made once.
@@ -171,7 +171,7 @@ def test_bad_notes_are_set_aside_and_never_lost(site: Site, nonsense: str) -> No
     (aside,) = site.place().glob("state.toml.bad-*")
     assert aside.read_bytes() == nonsense.encode()
     (remark,) = loaded.remarks
-    assert (remark.code, remark["aside"]) == (Found.STATE_ASIDE, str(aside))
+    assert (remark.code, remark["aside"]) == (Odd.STATE_ASIDE, str(aside))
     assert not path.exists()
 
 

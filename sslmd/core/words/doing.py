@@ -1,4 +1,4 @@
-"""Words for `Doing`, `Found` and `Would`: what is done, what is odd, what a start would do.
+"""Words for `Doing`, `Odd` and `Would`: what is done, what is odd, what a start would do.
 
 Of the last only `sslmctl import --check` tells, which does everything but the deeds.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sslmd.core.told import Doing, Found, Would
+from sslmd.core.told import Doing, Odd, Would
 
 # For type checkers alone: `typing` is slow to import.
 TYPE_CHECKING = False
@@ -40,12 +40,12 @@ DOING: Mapping[Doing, str] = {
     Doing.TRIAL_RUNS: "a {kind} is under way",
 }
 
-FOUND: Mapping[Found, str] = {
-    Found.LINK_ELSEWHERE: "{path} points to {target}, which is not a set of its own",
-    Found.LINK_ASTRAY: "{path} points to set {set}, which is not there",
-    Found.STATE_ASIDE: "{path}: {why}; it was set aside as {aside} and is made again",
-    Found.KEY_WAS_WIDE: "{path} could be read by others; it is 0600 now, consider a new key",
-    Found.CA_KEYS_IN_PRODUCTION: (
+ODD: Mapping[Odd, str] = {
+    Odd.LINK_ELSEWHERE: "{path} points to {target}, which is not a set of its own",
+    Odd.LINK_ASTRAY: "{path} points to set {set}, which is not there",
+    Odd.STATE_ASIDE: "{path}: {why}; it was set aside as {aside} and is made again",
+    Odd.KEY_WAS_WIDE: "{path} could be read by others; it is 0600 now, consider a new key",
+    Odd.CA_KEYS_IN_PRODUCTION: (
         "keys of the CA are in production: {keys:three}. No server needs them. [To remove them: "
         "sslmctl deliver {arg}|Its group is not active: remove these files yourself]. Other "
         "servers may have copies: ssl-mgr copied the whole tree"

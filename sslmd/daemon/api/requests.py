@@ -44,7 +44,7 @@ from sslmd.daemon.api.asking import (
 )
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.users import denied
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG, WARNING, Record
 from sslmd.store.sets import read_set
@@ -60,8 +60,8 @@ _TRIALS = {"test": TrialKind.TEST, "dry_run": TrialKind.DRY_RUN}
 class Requests:
     """Carries the methods `renew` and `roll`."""
 
-    def __init__(self, planner: Planner, asking: Asking) -> None:
-        self._planner = planner
+    def __init__(self, hub: Hub, asking: Asking) -> None:
+        self._hub = hub
         self._asking = asking
 
     async def renew(
@@ -79,7 +79,7 @@ class Requests:
         warnings: dict[CertId, list[Reason]] = {}
         issuances = None  # a batch waits for its turn
         if force and batch is None:
-            issuances = self._planner.standings.issuances(self._planner.site)
+            issuances = self._hub.standings.issuances(self._hub.site)
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             if issuances is not None:
@@ -92,7 +92,7 @@ class Requests:
                 return _not_now(params, Outcome.WAITING, why)
             if new_key and entry.wanted.spec.ca is None:
                 raise denied(Reason(Denied.NOT_A_CA, cert=cert))
-            view, now = self._planner.registry.view(cert), self._planner.site.now()
+            view, now = self._hub.registry.view(cert), self._hub.site.now()
             hold = hold_of(view, now)
             if names is not None and not new_key and hold is not None and hold.grip is Grip.LOST:
                 raise denied(Reason(Denied.CA_KEY_LOST, cert=cert, why=hold.reason))
@@ -113,7 +113,7 @@ class Requests:
         self, client: Client, params: Params, kind: TrialKind, batch: Batch | None
     ) -> dict[str, Any]:
         def ask(cert: CertId, entry: Entry) -> TrialAsk | Result:
-            now, state = self._planner.site.now(), entry.state
+            now, state = self._hub.site.now(), entry.state
             if not isinstance(entry.wanted.spec.signer, AcmeCa):
                 return _not_now(params, Outcome.UNNEEDED, Reason(Denied.NO_TEST_SERVER, cert=cert))
             if state.trial is not None:
@@ -139,11 +139,11 @@ class Requests:
         warnings: dict[CertId, list[Reason]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
-            now, back = self._planner.site.now(), _back(entry.state)
+            now, back = self._hub.site.now(), _back(entry.state)
             wish = Ask(What.ROLL, now, force, back=back, min_roll=min_roll)
             problem = self._why_not_roll(cert, entry, wish)
             if problem is None:
-                view = self._planner.registry.view(cert)
+                view = self._hub.registry.view(cert)
                 if force and (harm := harm_of(view, now)):
                     warnings[cert] = [Reason(Answered.TOO_EARLY, harm=harm)]
                 if force and entry.state.next and is_another(entry.state, entry.state.next):
@@ -157,13 +157,13 @@ class Requests:
         names, force = params.certs(), params.flag("force")
         if names is None:
             raise denied(Reason(Denied.BACK_WANTS), ErrorCode.INVALID_PARAMS)
-        planner, registry = self._planner, self._planner.registry
+        hub, registry = self._hub, self._hub.registry
         # What is on disk, every signature of it, before anything is accepted.
         found: dict[CertId, SetFacts] = {}
         for cert in registry.select(names):
             prev = registry[cert].state.prev
             if prev is not None:
-                found[cert] = await planner.threads.aside(read_set, planner.site.tree, cert, prev)
+                found[cert] = await hub.threads.aside(read_set, hub.site.tree, cert, prev)
         remarks: dict[CertId, list[Reason]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
@@ -172,13 +172,13 @@ class Requests:
                 raise denied(problem)
             assert facts is not None
             remarks[cert] = self._remarks_on_going_back(cert, entry, facts, force=force)
-            return Ask(What.ROLL, planner.site.now(), force, back=facts.name)
+            return Ask(What.ROLL, hub.site.now(), force, back=facts.name)
 
         return await self._carry(client, params, ask, remarks)
 
     def _why_not_back(self, cert: CertId, entry: Entry, facts: SetFacts | None) -> Reason | None:
         """Return why it cannot go back to what was in use before, None if it can."""
-        now, state, arg = self._planner.site.now(), entry.state, cert.arg
+        now, state, arg = self._hub.site.now(), entry.state, cert.arg
         if state.prev is None or facts is None:
             return Reason(Denied.NO_PREV, cert=cert, arg=arg)
         if facts.name != state.prev:
@@ -187,7 +187,7 @@ class Requests:
             return Reason(Denied.CANNOT_GO_BACK, cert=cert, why=problem, arg=arg)
         if state.ask is not None and state.ask.back is None:
             return Reason(Denied.ASKED_BEFORE, cert=cert, what=state.ask.what, arg=arg)
-        for job in self._planner.queue.in_lane(f"cert {cert}"):
+        for job in self._hub.queue.in_lane(f"cert {cert}"):
             if isinstance(job, MakeKey | Certify | Order):
                 return Reason(Denied.RENEWED_NOW, cert=cert, arg=arg)
             if isinstance(job, Roll) and _back(state) is None:
@@ -198,8 +198,8 @@ class Requests:
         self, cert: CertId, entry: Entry, facts: SetFacts, *, force: bool
     ) -> list[Reason]:
         """Return what the admin should know: what it costs, and how long it lasts."""
-        now, state = self._planner.site.now(), entry.state
-        view = self._planner.registry.view(cert)
+        now, state = self._hub.site.now(), entry.state
+        view = self._hub.registry.view(cert)
         told = []
         if state.next is not None and state.next.name != facts.name:
             told.append(Reason(Answered.OFF_DECK, set=state.next.name))
@@ -225,8 +225,8 @@ class Requests:
             return None
         if wish.min_roll is not None:
             return self._why_too_young(cert, wish)
-        now = self._planner.site.now()
-        ahead = decide(self._planner.registry.view(cert), now)
+        now = self._hub.site.now()
+        ahead = decide(self._hub.registry.view(cert), now)
         if ahead.roll_at is not None and ahead.roll_at > now:
             by_rule = dict(ahead.reason.facts)
             gate, back = by_rule.get("gate"), by_rule.get("back")
@@ -247,7 +247,7 @@ class Requests:
 
         DNS and windows are no reason: they are waited for. The plan drops what is of no use.
         """
-        view, now = self._planner.registry.view(cert), wish.at
+        view, now = self._hub.registry.view(cert), wish.at
         ready = roll_at(replace(view.state, ask=wish), view.wanted, now)
         if ready <= now:
             return None
@@ -264,7 +264,7 @@ class Requests:
         batch: Batch | None = None,
     ) -> dict[str, Any]:
         """Accept for all or refuse for all; then wait for the ends, telling of progress."""
-        registry = self._planner.registry
+        registry = self._hub.registry
         which = registry.select(params.certs()) if batch is None else list(batch.which)
         held = next((registry[cert].hold for cert in which if registry[cert].hold), None)
         if held and params.certs() is not None:
@@ -278,12 +278,12 @@ class Requests:
                 asks[cert] = made
             else:
                 results[cert] = made
-        now = self._planner.site.now()
+        now = self._hub.site.now()
         for cert, lines in (warnings or {}).items():
             for line in lines:
                 told = Record(now, "warning", line, WARNING, cert)
                 await client.notify(Notice.PROGRESS, told.as_json())
-        with Following(self._planner.bus, lambda record: record.cert in asks) as following:
+        with Following(self._hub.bus, lambda record: record.cert in asks) as following:
             for cert, ask in asks.items():
                 if isinstance(ask, TrialAsk):
                     await self._asking.try_out(cert, ask)
@@ -317,21 +317,21 @@ class Requests:
                 continue
             if record.priority < DEBUG:
                 await client.notify(Notice.PROGRESS, record.as_json())
-            if end := ended(self._planner.registry.entries.get(cert), asks[cert], record):
+            if end := ended(self._hub.registry.entries.get(cert), asks[cert], record):
                 results[cert] = end
         return results
 
     def _at_rest(self, cert: CertId, ask: Ask | TrialAsk) -> Result | None:
         """Return how it stands when nothing is under way for it: what it waits for."""
-        self._planner.loop.settle("cert", cert)
-        entry = self._planner.registry.entries.get(cert)
+        self._hub.loop.settle("cert", cert)
+        entry = self._hub.registry.entries.get(cert)
         if entry is None:
             return (Outcome.FAILED, Reason(Ended.NOT_CONFIGURED))
         if isinstance(ask, TrialAsk):
             if entry.state.trial == ask:
                 return None
             return (Outcome.FAILED, Reason(Ended.REPLACED))
-        if self._planner.queue.busy(f"cert {cert}") or entry.decision.job is not None:
+        if self._hub.queue.busy(f"cert {cert}") or entry.decision.job is not None:
             return None
         if entry.state.ask is not None:
             return (Outcome.WAITING, entry.decision.reason)
@@ -344,12 +344,12 @@ class Requests:
         state, why = entry.state, entry.decision.reason
         if any(server.attempts for server in state.servers):
             return (Outcome.FAILED, Reason(Ended.ROLLED_BUT, why=why))
-        hosts, now = self._planner.hosts, self._planner.site.now()
+        hosts, now = self._hub.hosts, self._hub.site.now()
         if any(hosts.is_coming(cert, server, now) for server in state.servers):
             return None
         if state.phase is Phase.SETTLED:
             return (Outcome.DONE, Reason(Ended.ROLLED))
-        if state.phase is Phase.DEPLOYED and self._planner.queue.busy(f"zone {cert.group}"):
+        if state.phase is Phase.DEPLOYED and self._hub.queue.busy(f"zone {cert.group}"):
             return None  # the records of older keys are being withdrawn
         return (Outcome.WAITING, Reason(Ended.ROLLED_WAITS, why=why))
 
