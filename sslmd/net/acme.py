@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -62,7 +62,7 @@ MOST_RETRY_AFTER = 60.0
 # Seconds for which a CA that fails is asked on: later it is the daemon that comes again.
 PATIENCE = 20.0
 
-# CAs that are known at one time: each has its connections.
+# CAs that are known although nothing is asked of them: each has its connections.
 MOST_CAS = 32
 
 # Other chains that are fetched.
@@ -107,32 +107,40 @@ class AcmeSteps:
         for ca in self._cas.values():
             ca.close()
 
-    @staticmethod
-    def _told(step: Callable[[Any], Awaitable[T]]) -> Callable[[Any], Awaitable[T | AcmeProblem]]:
+    def _told(
+        self, step: Callable[[Ca, Any], Awaitable[T]]
+    ) -> Callable[[Any], Awaitable[T | AcmeProblem]]:
         """Return a step whose problems are answers."""
 
         async def done(asked: Any) -> T | AcmeProblem:
             try:
-                return await step(asked)
+                with self._using(asked.server) as ca:
+                    return await step(ca, asked)
             except ProblemError as err:
                 return err.problem
 
         return done
 
-    def _ca(self, server: CaAddress) -> Ca:
+    @contextmanager
+    def _using(self, server: CaAddress) -> Iterator[Ca]:
+        """Yield a CA: kept as long as it is used, and beyond that if it is one of few."""
         ca = self._cas.pop(server, None)
         if ca is None:
             try:
                 ca = Ca(server, self._sign)
             except UnreachedError as err:
                 raise unreached(server.url, err) from None
-            if len(self._cas) >= MOST_CAS:
-                self._cas.pop(next(iter(self._cas))).close()
         self._cas[server] = ca  # used last
-        return ca
+        ca.users += 1
+        try:
+            yield ca
+        finally:
+            ca.users -= 1
+            idle = [each for each, one in self._cas.items() if not one.users]
+            for each in idle[: max(len(self._cas) - MOST_CAS, 0)]:
+                self._cas.pop(each).close()
 
-    async def _directory(self, asked: messages.OfServer) -> AcmeDirectory:
-        ca = self._ca(asked.server)
+    async def _directory(self, ca: Ca, asked: messages.OfServer) -> AcmeDirectory:
         ca.forget_directory()
         try:
             async with asyncio.timeout(asked.seconds):
@@ -144,8 +152,7 @@ class AcmeSteps:
 
     # --- accounts (§7.3) ---
 
-    async def _register(self, asked: messages.AskAccount) -> Account:
-        ca = self._ca(asked.server)
+    async def _register(self, ca: Ca, asked: messages.AskAccount) -> Account:
         directory = await ca.directory()
         url = url_in(directory, "newAccount")
         fields: dict[str, Any] = {"terms_of_service_agreed": True, "contact": asked.contact}
@@ -166,18 +173,16 @@ class AcmeSteps:
         reply = await ca.post(AcmeAccount(asked.account.key), url, body)
         return account_of(reply, ca.location(reply))
 
-    async def _account(self, asked: messages.ChangeAccount) -> Account:
+    async def _account(self, ca: Ca, asked: messages.ChangeAccount) -> Account:
         change: dict[str, Any] = {}
         if asked.contact is not None:
             change["contact"] = list(asked.contact)
         if asked.deactivate:
             change["status"] = "deactivated"
-        ca = self._ca(asked.server)
         reply = await ca.post(asked.account, asked.account.uri, change or None)
         return account_of(reply, asked.account.uri)
 
-    async def _change_key(self, asked: messages.ChangeKey) -> Account:
-        ca = self._ca(asked.server)
+    async def _change_key(self, ca: Ca, asked: messages.ChangeKey) -> Account:
         url = url_in(await ca.directory(), "keyChange")
         if not url:
             raise ProblemError(AcmeProblem("nonsense", asked.server.url, type="no-key-change"))
@@ -201,8 +206,7 @@ class AcmeSteps:
 
     # --- orders (§7.4) ---
 
-    async def _new_order(self, asked: messages.AskOrder) -> AcmeOrder:
-        ca = self._ca(asked.server)
+    async def _new_order(self, ca: Ca, asked: messages.AskOrder) -> AcmeOrder:
         directory = await ca.directory()
         order = OrderBody(
             identifiers=[identifier_of(name) for name in asked.names],
@@ -212,16 +216,15 @@ class AcmeSteps:
         reply = await ca.post(asked.account, url_in(directory, "newOrder"), order.to_json())
         return ca.order(reply, ca.location(reply))
 
-    async def _order(self, asked: messages.OfOrder) -> AcmeOrder:
-        ca = self._ca(asked.server)
+    async def _order(self, ca: Ca, asked: messages.OfOrder) -> AcmeOrder:
         return ca.order(await ca.post(asked.account, asked.url), asked.url)
 
-    async def _authorizations(self, asked: messages.OfAuthorizations) -> tuple[Authorization, ...]:
-        ca = self._ca(asked.server)
+    async def _authorizations(
+        self, ca: Ca, asked: messages.OfAuthorizations
+    ) -> tuple[Authorization, ...]:
         return tuple([await ca.authorization(asked.account, url) for url in asked.urls])
 
-    async def _offer(self, asked: messages.Offer) -> tuple[Authorization, ...]:
-        ca = self._ca(asked.server)
+    async def _offer(self, ca: Ca, asked: messages.Offer) -> tuple[Authorization, ...]:
         end = asyncio.get_running_loop().time() + asked.seconds
         for url in asked.challenges:
             await self._offered(ca, asked.account, url, end)
@@ -258,8 +261,7 @@ class AcmeSteps:
             else:
                 return
 
-    async def _finalize(self, asked: messages.Finalize) -> AcmeOrder:
-        ca = self._ca(asked.server)
+    async def _finalize(self, ca: Ca, asked: messages.Finalize) -> AcmeOrder:
         end = asyncio.get_running_loop().time() + asked.seconds
         reply = await ca.post(asked.account, asked.order)
         order = ca.order(reply, asked.order)
@@ -293,21 +295,18 @@ class AcmeSteps:
             poll.next(reply)
         return order
 
-    async def _certificate(self, asked: messages.Fetch) -> Chains:
-        ca = self._ca(asked.server)
+    async def _certificate(self, ca: Ca, asked: messages.Fetch) -> Chains:
         reply = await ca.post(asked.account, asked.url)
         chains = [pem_of(reply)]
         if asked.alternates:
-            others = alternates_of(reply)[:MOST_CHAINS]
-            for url in others:
+            for url in alternates_of(reply)[:MOST_CHAINS]:
                 with suppress(ProblemError):  # a wish; the certificate itself is there
                     chains.append(pem_of(await ca.post(asked.account, url)))
         return Chains(tuple(chains))
 
     # --- renewal information (RFC 9773) ---
 
-    async def _renewal_info(self, asked: messages.OfCertificate) -> RenewalInfo:
-        ca = self._ca(asked.server)
+    async def _renewal_info(self, ca: Ca, asked: messages.OfCertificate) -> RenewalInfo:
         where = url_in(await ca.directory(), "renewalInfo")
         if not where:
             raise ProblemError(AcmeProblem("nonsense", asked.server.url, type="no-renewal-info"))

@@ -176,6 +176,7 @@ class Year:
     def __init__(self, rng: random.Random, certs: int, *, ahead: bool) -> None:
         self.rng = rng
         self.ahead = ahead
+        self.lags = [1, 5, 60, 600, 7200]  # seconds, of secondaries
         self.now = 0.0
         self.offset = 0.0  # of the wall clock
         self.boot = 0
@@ -246,7 +247,7 @@ class Year:
         self.kept = notes
         # When the command fails, nobody knows what came of it.
         failed = self.rng.random() < 0.05
-        if content.records != before and not (failed and self.rng.random() < 0.5):
+        if content.records != self.loaded and not (failed and self.rng.random() < 0.5):
             self._give(content.records)
         self.noted = union(before, content.records) if failed else content.records
         trouble = None
@@ -294,7 +295,7 @@ class Year:
         first.catch_up(self.now)
         first.serve(self.now, content, self.shape)
         for server in others:
-            lag = self.rng.choice([1, 5, 60, 600, 7200])
+            lag = self.rng.choice(self.lags)
             last = server.pending[-1][0] if server.pending else 0.0
             server.pending.append((max(self.now + lag, last), content, self.shape))
 
