@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sslmd.acme.account_key import AccountKey, b64
-from sslmd.net.acme_messages import PUBLIC_KEY, SIGN, AskSignature, OfKey, PublicKey, Signature
 from sslmd.net.link import Handlers
+from sslmd.net.sign_messages import PUBLIC_KEY, SIGN, AskSignature, OfKey, PublicKey, Signature
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _MOST_PAYLOAD = 1 << 20

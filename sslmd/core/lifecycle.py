@@ -338,6 +338,8 @@ def _apply(state: CertState, event: Event) -> CertState:
             return _advised(state, event)
         case WasOrdered():
             made = event.order
+            if made in state.ordered:
+                return state  # told once more by a start after it was cut short
             kept_orders = [o for o in state.ordered if abs(made.at - o.at) < ISSUED_COUNTED]
             return replace(state, ordered=(*kept_orders, made)[-MOST_ORDERED:])
         case TrialAsked():

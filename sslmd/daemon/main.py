@@ -221,8 +221,6 @@ class Daemon:
                 self._bug,
                 lambda cert, text: planner.progress(cert, text),
                 lambda cert, names: planner.count(cert, Counted(_now(), names)),
-                lambda cert, issuance: planner.certs.pacing.issued(cert, issuance),
-                lambda cert, server: planner.certs.pacing.ordered(cert, server),
             ),
             self._bus,
             arguments.jobs,

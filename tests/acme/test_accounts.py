@@ -151,7 +151,7 @@ async def test_an_account_for_each(ca: Pebble, tmp_path: Path) -> None:
     async with accounts_on(tmp_path) as accounts:
         made = [await accounts.account_for(server, _own(tmp_path, one)) for one in "ab"]
     assert len({one.uri for one in made}) == 2
-    assert not (tmp_path / ".accounts").exists()
+    assert [one.name for one in (tmp_path / ".accounts").iterdir()] == ["holds.toml"]
     assert made[0].folder.path.startswith(accounts_dir(_own(tmp_path, "a"), ca.directory))
 
 

@@ -59,16 +59,9 @@ class Proxy:
 
     def _pass(self, handler: BaseHTTPRequestHandler, ca: Pebble) -> None:
         self.paths.append(handler.path)
-        context = ssl.create_default_context(cafile=str(ca.root_file))
-        upstream = http.client.HTTPSConnection("localhost", ca.port, context=context, timeout=30)
-        length = int(handler.headers.get("Content-Length") or 0)
-        upstream.request(
-            handler.command, handler.path, handler.rfile.read(length), dict(handler.headers)
-        )
-        found = upstream.getresponse()
-        headers = {name: value for name, value in found.getheaders() if name != "Content-Length"}
-        answer = self.change(Answer(handler.path, found.status, headers, found.read()))
-        upstream.close()
+        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        found = self.upstream(ca, handler.command, handler.path, body, dict(handler.headers))
+        answer = self.change(found)
         handler.send_response(answer.status)
         for name, value in answer.headers.items():
             handler.send_header(name, value)
@@ -76,6 +69,19 @@ class Proxy:
         handler.end_headers()
         if handler.command != "HEAD":
             handler.wfile.write(answer.body)
+
+    def upstream(
+        self, ca: Pebble, method: str, path: str, body: bytes, headers: dict[str, str]
+    ) -> Answer:
+        """Return what the CA answers."""
+        context = ssl.create_default_context(cafile=str(ca.root_file))
+        line = http.client.HTTPSConnection("localhost", ca.port, context=context, timeout=30)
+        line.request(method, path, body, headers)
+        found = line.getresponse()
+        kept = {name: value for name, value in found.getheaders() if name != "Content-Length"}
+        answer = Answer(path, found.status, kept, found.read())
+        line.close()
+        return answer
 
     def __enter__(self) -> Self:
         self._thread.start()
