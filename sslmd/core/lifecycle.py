@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sslmd.core.errors import ImpossibleTransition, Trouble
 from sslmd.core.events import (
@@ -370,7 +370,7 @@ def counted(
     before: tuple[FailedValidation, ...], names: Iterable[str], now: datetime
 ) -> tuple[FailedValidation, ...]:
     """Return the failed validations that still count after `names` failed at `now`."""
-    recent = [one for one in before if timedelta() <= now - one.at < COUNTED]
+    recent = [one for one in before if abs(now - one.at) < COUNTED]
     return (*recent, *(FailedValidation(name, now) for name in names))[-MOST_COUNTED:]
 
 

@@ -271,10 +271,10 @@ class Pacing:
             self._failing.discard(cert)
         if isinstance(event, Taken | Gone):
             self._known = False
-            if isinstance(event, Gone):
-                for lines in (self._real, self._trials):
+            for lines in (self._real, self._trials):
+                lines.sent_back.pop(cert, None)  # it may be for another CA
+                if isinstance(event, Gone):
                     self._leave(lines, cert)
-                    lines.sent_back.pop(cert, None)
         elif before is not None and after is not None and before.state is not after.state:
             if isinstance(event, WasOrdered):
                 account = self._keys.account(cert, before)

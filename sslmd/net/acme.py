@@ -140,7 +140,7 @@ class AcmeSteps:
 
     async def _directory(self, asked: messages.OfServer) -> AcmeDirectory:
         ca = self._ca(asked.server)
-        ca.forget_directory()
+        ca.forget_directory(asked.age)
         try:
             async with asyncio.timeout(asked.seconds):
                 found = await ca.directory()

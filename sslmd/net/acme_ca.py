@@ -101,9 +101,11 @@ class Ca:
         """Let go of its connections."""
         self._web.close()
 
-    def forget_directory(self) -> None:
-        """Have it fetched again."""
-        self._directory = None
+    def forget_directory(self, age: float) -> None:
+        """Have it fetched again, unless it is younger than so many seconds."""
+        now = asyncio.get_running_loop().time()
+        if self._directory is not None and now - self._directory[0] >= age:
+            self._directory = None
 
     async def directory(self) -> dict[str, Any]:
         """Return the directory; raises `ProblemError` for what is none."""

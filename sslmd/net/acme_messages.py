@@ -85,10 +85,14 @@ class AcmeDirectory:
 @message
 @dataclass(frozen=True, slots=True)
 class OfServer:
-    """Asks for a CA's directory, which may take `seconds`, with all redirects."""
+    """Asks for a CA's directory, which may take `seconds`, with all redirects.
+
+    One that was fetched so many seconds ago (`age`) will do.
+    """
 
     server: CaAddress
     seconds: float = 30.0
+    age: float = 0.0
 
 
 DIRECTORY: Operation[OfServer, AcmeDirectory | AcmeProblem] = Operation(

@@ -41,6 +41,10 @@ from sslmd.workers.tools import Ordering
 PATIENCE = timedelta(minutes=5)
 LOOK_AROUND = 5.0  # seconds
 
+# Seconds for which it is known what a CA says of itself. Let's Encrypt answers 40 such questions a
+# second (https://letsencrypt.org/docs/rate-limits/#overall-requests-limit).
+KNOWN_FOR = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Obtained:
@@ -66,7 +70,7 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
     if found is not None:
         await in_thread(certbot.forget_offered, attempt.place)
         with suppress(SslmError):  # it is there: what its CA says of itself is for remarks alone
-            served = await directory.fetch(server.url, server.root, ordering.net)
+            served = await _served(attempt, ordering)
         return Obtained(found, served)
     engine = _engine_of(attempt, ordering)
     if engine.takes_place:
@@ -74,6 +78,14 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
     with ordering.resting(attempt.lane):
         async with ordering.under_way:
             return await _alone(attempt, engine, ordering)
+
+
+async def _served(attempt: Attempt, ordering: Ordering) -> Directory:
+    """Return what the CA says of itself; a thousand orders at once do not ask a thousand times."""
+    server = attempt.server
+    return await directory.fetch(
+        server.url, server.root, ordering.net, age=KNOWN_FOR, requests=server.requests
+    )
 
 
 async def _alone(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obtained:
@@ -93,8 +105,8 @@ async def _alone(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obta
 
 
 async def _obtain(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obtained:
-    in_thread, server = ordering.threads.in_thread, attempt.server
-    served = await directory.fetch(server.url, server.root, ordering.net)
+    in_thread = ordering.threads.in_thread
+    served = await _served(attempt, ordering)
     try:
         resumed = await engine.take_up(served)
     except AccountLostError:

@@ -17,6 +17,7 @@ from sslmd.net.acme import PATIENCE, AcmeSteps
 from sslmd.net.acme_ca import MOST_NONCES
 from sslmd.net.acme_messages import (
     CERTIFICATE,
+    DIRECTORY,
     FINALIZE,
     FIND_ORDER,
     NEW_ORDER,
@@ -32,6 +33,7 @@ from sslmd.net.acme_messages import (
     FindOrder,
     Offer,
     OfOrder,
+    OfServer,
 )
 from sslmd.net.sign_messages import AskSignature, Signature
 from sslmd.net.web import Reply, UnreachedError
@@ -41,7 +43,7 @@ HERE = "https://ca.test"
 SERVER = CaAddress(f"{HERE}/dir")
 ACCOUNT = AcmeAccount("key", f"{HERE}/acct/1")
 OF = (SERVER, ACCOUNT)
-DIRECTORY = {
+SAID = {
     "newNonce": f"{HERE}/nonce",
     "newAccount": f"{HERE}/account",
     "newOrder": f"{HERE}/order",
@@ -80,7 +82,7 @@ class Ca:
 
     def __init__(self, **answers: Any) -> None:
         self.answers = {
-            "/dir": [reply(DIRECTORY)],
+            "/dir": [reply(SAID)],
             "/nonce": [reply(None)],
             **{f"/{path.replace('__', '/')}": found for path, found in answers.items()},
         }
@@ -155,6 +157,25 @@ def test_the_nonce_of_an_answer_is_used_by_the_next_request() -> None:
     )
     ask(ca, OFFER, Offer(*OF, (CHALLENGE,), (AUTHZ,), 60.0))
     assert ca.count("/nonce") == 1
+
+
+# --- the directory ----------------------------------------------------------------------------
+
+
+def test_a_directory_is_fetched_once_for_many() -> None:
+    ca = Ca()
+
+    async def many() -> list[int]:
+        steps = AcmeSteps(_signed, _key, lambda *_: ca)
+        fetch, counts = steps.handlers()[DIRECTORY], list[int]()
+        for age, pause in ((60.0, 30.0), (60.0, 31.0), (60.0, 0.0), (0.0, 0.0)):
+            await asyncio.gather(*(fetch(OfServer(SERVER, age=age)) for _ in range(100)))
+            counts.append(ca.count("/dir"))
+            await asyncio.sleep(pause)
+        return counts
+
+    assert virtual_time.run(many())[:3] == [1, 1, 2]
+    assert ca.count("/dir") > 2
 
 
 # --- polls (RFC 8555 §7.5.1, RFC 9110 §10.2.3) ------------------------------------------------
@@ -325,7 +346,7 @@ def test_an_order_that_is_nowhere(where: str) -> None:
 
 
 def test_what_it_replaces_is_said_where_the_ca_knows_of_that() -> None:
-    for directory, said in ((DIRECTORY, True), ({**DIRECTORY, "renewalInfo": ""}, False)):
+    for directory, said in ((SAID, True), ({**SAID, "renewalInfo": ""}, False)):
         ca = Ca(order=[reply(order("pending"), 201, location=ORDER_URL)])
         ca.answers["/dir"] = [reply(directory)]
         ask(ca, NEW_ORDER, AskOrder(*OF, ("example.test",), replaces="aki.serial"))
