@@ -28,6 +28,7 @@ from sslmd.acme.refusals import ProblemKind, retry_at
 from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient, ValidationFailed
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
+from sslmd.core.told import Doing
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import InThread, Program, start
 
@@ -53,7 +54,7 @@ class Certbot:
     """Gets the certificate of one attempt by running certbot.
 
     `program` and `hook`: their paths; `socket`: where its hooks find the daemon, which finds the
-    order in `orders`; `progress` hears what is done, `tell` event and text.
+    order in `orders`; `progress` hears what is done, `tell` event and line.
     """
 
     attempt: Attempt
@@ -63,7 +64,7 @@ class Certbot:
     orders: Orders
     in_thread: InThread
     now: Callable[[], datetime]
-    progress: Callable[[str], None]
+    progress: Callable[[Reason | None], None]
     tell: Callable[[str, Reason], None]
     accounts: accounts.Accounts
     permit: OrderPermit
@@ -133,13 +134,13 @@ class Certbot:
             url = noted.url if same else ""
         if not url:
             return None
-        self.progress(f"takes up the order {url}")
+        self.progress(Reason(Doing.TAKES_UP, order=url))
         argv = await self.in_thread(certbot.resume_command, server, place, url)
         late = Reason(Failed.ORDER_UNTOLD, order=url)
         try:
             status, program = await self._ended(argv, RESUMING, late)
         finally:
-            self.progress("")
+            self.progress(None)
         if status == 0:
             return await self.in_thread(certbot.collect, place, csr, server)
         if status == certbot.NOTHING_TO_RESUME and noted is not None and noted.url:
@@ -161,12 +162,12 @@ class Certbot:
         Raises `Transient` or `Permanent` in the CA's own words.
         """
         place, server = self.attempt.place, self.attempt.server
-        self.progress(f"makes an account at {server.url}")
+        self.progress(Reason(Doing.MAKES_ACCOUNT, url=server.url))
         try:
             shared = await self.accounts.linked(server, place.home, make=True)
             return shared.uri if shared is not None else await self._make_own()
         finally:
-            self.progress("")
+            self.progress(None)
 
     async def _make_own(self) -> str:
         """Have certbot make one for this certificate alone, if there is none."""
@@ -249,7 +250,7 @@ class _Run:
             env = certbot.environment(server, place, order, engine.socket)
             program = await start(argv, cwd=place.home, env=env, umask=0o077)
             order.group, order.end = program.pid, program.kill
-            engine.progress(f"order at {server.url}")
+            engine.progress(Reason(Doing.ORDER_AT, url=server.url))
             status = await self._accompany(program, prove)
             await program.rest_of_output()
         finally:

@@ -23,16 +23,19 @@ from sslmd.acme import certbot, order_note
 from sslmd.acme.account_folders import newest
 from sslmd.acme.attempt import Prove
 from sslmd.acme.ca_problem import ca_name, problem_of, unvalidated
+from sslmd.acme.certbot_log import MOST_NAME, one_line
 from sslmd.acme.directory import Directory
 from sslmd.acme.engine_steps import EngineSteps, was_refused
 from sslmd.acme.order_note import NotedOrder
 from sslmd.acme.orders import TOKEN, Challenge
 from sslmd.acme.problems import StillProcessing, to_error
 from sslmd.acme.refusals import retry_at
+from sslmd.acme.signing import is_of
 from sslmd.acme.wishes import chain_for
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
+from sslmd.core.told import Doing
 from sslmd.net import acme_messages as messages
 from sslmd.net.acme_messages import AcmeOrder, AcmeProblem, Authorization
 from sslmd.pki.local_ca import Issued
@@ -77,11 +80,11 @@ class Engine(EngineSteps):
     async def make_account(self) -> str:
         """Make it; return its URL."""
         server = self.attempt.server
-        self.progress(f"makes an account at {server.url}")
+        self.progress(Reason(Doing.MAKES_ACCOUNT, url=server.url))
         try:
             account = await self.accounts.account_for(server, self.attempt.place.home)
         finally:
-            self.progress("")
+            self.progress(None)
         return account.uri
 
     async def lose_account(self) -> None:
@@ -97,7 +100,7 @@ class Engine(EngineSteps):
         try:
             return await self._taken_up(await self._begin(served), served)
         finally:
-            self.progress("")
+            self.progress(None)
 
     async def _taken_up(self, profile: str, served: Directory) -> Issued | None:
         attempt, place = self.attempt, self.attempt.place
@@ -114,7 +117,7 @@ class Engine(EngineSteps):
             noted = await self._asked_for(noted)
         if noted is None or account is None or noted.profile != profile:
             return None
-        self.progress(f"takes up the order {noted.url}")
+        self.progress(Reason(Doing.TAKES_UP, order=noted.url))
         return await self._take_up(noted)
 
     async def _asked_for(self, noted: NotedOrder) -> NotedOrder | None:
@@ -127,16 +130,17 @@ class Engine(EngineSteps):
         self.permit.was_sent(noted.at)
         found: tuple[AcmeOrder, ...] | AcmeProblem = ()
         if self._account is not None:
-            self.progress(f"looks whether {url} has the order that it was asked for")
+            self.progress(Reason(Doing.FINDS_ORDER, url=url))
             asked = messages.FindOrder(*self._of, self._names, noted.profile)
             found = await self._asked(messages.FIND_ORDER, asked)
         if isinstance(found, AcmeProblem) and found.kind in ("unreachable", "late"):
             raise self._error(found)
-        if isinstance(found, AcmeProblem) or not found:
+        ours = () if isinstance(found, AcmeProblem) else found[:1]
+        if not all(is_of(order.url, url) for order in ours) or not ours:
             self.tell("order-trouble", Reason(Failed.ORDER_ASKED, url=url, at=noted.at))
             await self.in_thread(certbot.clear, place)
             return None
-        found_again = replace(noted, url=found[0].url)
+        found_again = replace(noted, url=ours[0].url)
         await self.in_thread(order_note.note, place, found_again)
         return found_again
 
@@ -187,7 +191,9 @@ class Engine(EngineSteps):
             return None
         # It may be there all the same: another order would be one too many.
         problem = problem_of(found, self.attempt.server.url, self.now())
-        why = Reason(Failed.ORDER_NOT_TAKEN_UP, order=noted.url, why=problem.why)
+        why = Reason(
+            Failed.ORDER_NOT_TAKEN_UP, order=one_line(noted.url, MOST_NAME), why=problem.why
+        )
         raise Transient(why, retry_at=problem.retry_at)
 
     async def issue(self, served: Directory, prove: Prove) -> Issued:
@@ -195,7 +201,7 @@ class Engine(EngineSteps):
         server, place = self.attempt.server, self.attempt.place
         profile = await self._begin(served)
         order, self._open = self._open, None
-        self.progress(f"order at {server.url}")
+        self.progress(Reason(Doing.ORDER_AT, url=server.url))
         if order is None:
             self._account = await self.accounts.account_for(server, place.home)
             order = await self._new_order(profile)
@@ -233,7 +239,7 @@ class Engine(EngineSteps):
         return tuple(str(name) for name in self.attempt.service.spec.all_names())
 
     async def _new_order(self, profile: str) -> AcmeOrder:
-        attempt, replaces = self.attempt, self.attempt.replaces
+        attempt, replaces = self.attempt, self._replaces
         asked = messages.AskOrder(*self._of, self._names, profile, replaces)
         order = await self._sent(asked)
         if replaces and isinstance(order, AcmeProblem) and _refuses_replacement(order):
@@ -252,6 +258,8 @@ class Engine(EngineSteps):
         noted = NotedOrder("", self._account.uri, at.isoformat(), asked.profile)
         await self.in_thread(order_note.begin, place, attempt.csr, attempt.server, noted)
         order = await self._asked(messages.NEW_ORDER, asked)
+        if isinstance(order, AcmeOrder) and not is_of(order.url, attempt.server.url):
+            raise self._odd(order.url, "other-host")
         if isinstance(order, AcmeOrder):
             await self.in_thread(order_note.note, place, replace(noted, url=order.url))
         elif was_refused(order):
@@ -303,13 +311,13 @@ class Engine(EngineSteps):
         if order.status != "valid":
             csr = await self.in_thread(_der, attempt.csr)
             asked = messages.Finalize(*self._of, order.url, csr, seconds)
-            with self.accounts.signer.finalizing(asked.account.key, csr):
-                order = await self._done(messages.FINALIZE, asked, seconds)
+            order = await self._done(messages.FINALIZE, asked, seconds)
         lags = order.status in ("pending", "ready") and bool(order.retry_after)
         if order.status == "processing" or lags:
             when = retry_at(order.retry_after, self.now())
-            why = Reason(Failed.ORDER_OPEN, order=order.url)
-            raise StillProcessing(why, order.url, retry_at=when)
+            order_url = one_line(order.url, MOST_NAME)
+            why = Reason(Failed.ORDER_OPEN, order=order_url)
+            raise StillProcessing(why, order_url, retry_at=when)
         if order.status != "valid":
             await self.in_thread(certbot.clear, place)
             if order.problem is not None:
@@ -320,6 +328,8 @@ class Engine(EngineSteps):
         found = await self._asked(messages.CERTIFICATE, fetch)
         if isinstance(found, AcmeProblem):
             raise self._error(found)  # it is issued: the order is kept, and asked for it again
+        if not found.chains:
+            raise self._odd(order.certificate, "no-certificate")
         await self.in_thread(_write, place.order, found.chains, wish)
         issued = await self.in_thread(certbot.collect, place, attempt.csr, attempt.server)
         if issued is None:

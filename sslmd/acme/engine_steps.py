@@ -15,6 +15,7 @@ from sslmd.acme.attempt import AccountLostError, Attempt, OrderPermit, wished_pr
 from sslmd.acme.ca_problem import problem_of
 from sslmd.acme.certbot_log import MOST_NAME, one_line
 from sslmd.acme.directory import Directory
+from sslmd.acme.permits import Question
 from sslmd.acme.problems import to_error
 from sslmd.acme.refusals import ProblemKind
 from sslmd.core.errors import Transient
@@ -25,7 +26,7 @@ from sslmd.net.acme_messages import AcmeProblem, CaAddress
 from sslmd.net.link import Asker, Operation
 from sslmd.processes import InThread
 
-Q = TypeVar("Q")
+Q = TypeVar("Q", bound=Question)
 A = TypeVar("A")
 
 # Seconds for requests, their repetitions, and another process if one dies, beside what they are
@@ -40,7 +41,7 @@ _NOT_SENT = frozenset({"unresolved", "not-trusted", "tls-failed", "ca-root-unusa
 class EngineSteps:
     """One attempt at a CA. `net` asks it; `permit` is asked before an order is sent.
 
-    `progress` hears what is done, `tell` event and text.
+    `progress` hears what is done, `tell` event and line.
     """
 
     attempt: Attempt
@@ -49,15 +50,17 @@ class EngineSteps:
     permit: OrderPermit
     in_thread: InThread
     now: Callable[[], datetime]
-    progress: Callable[[str], None]
+    progress: Callable[[Reason | None], None]
     tell: Callable[[str, Reason], None]
     _account: UsedAccount | None = None
     _address: CaAddress = field(default_factory=lambda: CaAddress(""))
     _binds: bool = False
+    _replaces: str = ""
 
     async def _begin(self, served: Directory) -> str:
         """Take what the CA says of itself; return the profile to ask for: a wish that it knows."""
         self._binds = served.external_account_required
+        self._replaces = self.attempt.replaces if served.renewal_info else ""
         self._address = await self.in_thread(address_of, self.attempt.server)
         return wished_profile(self.attempt, served)
 
@@ -71,8 +74,9 @@ class EngineSteps:
     ) -> A | AcmeProblem:
         """Ask; a time that is over is a problem like others."""
         try:
-            async with asyncio.timeout(seconds + ASKING):
-                return await self.net.call(operation, asked)
+            with self.accounts.signer.asking(asked):
+                async with asyncio.timeout(seconds + ASKING):
+                    return await self.net.call(operation, asked)
         except TimeoutError:
             return AcmeProblem("late", self.attempt.server.url)
 
@@ -99,7 +103,7 @@ class EngineSteps:
 
     def _odd(self, url: str, what: str, said: str = "") -> Transient:
         words = Said(one_line(said, MOST_NAME)) if said else None
-        what = one_line(what, MOST_NAME)
+        url, what = one_line(url, MOST_NAME), one_line(what, MOST_NAME)
         return Transient(Reason(Failed.CA_ODD, url=url, what=Said(what), said=words))
 
 

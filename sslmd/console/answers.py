@@ -42,6 +42,11 @@ class Fields:
         value = self._value.get(name)
         return value if isinstance(value, int) else 0
 
+    def real(self, name: str) -> float:
+        """Return a number; 0 for none."""
+        value = self._value.get(name)
+        return float(value) if isinstance(value, int | float) else 0.0
+
     def flag(self, name: str) -> bool:
         """Return whether it is true."""
         return self._value.get(name) is True

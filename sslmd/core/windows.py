@@ -93,6 +93,19 @@ def opens(groups: Sequence[Sequence[Window]], now: datetime) -> datetime:
     return next_common(groups, now) or now
 
 
+def open_now(group: Sequence[Window], now: datetime) -> tuple[datetime, datetime] | None:
+    """Return since when a group is open at `now`, and until when; None if it is shut, or empty.
+
+    It looks a week back and ahead: one that never is shut is open for longer than that.
+    """
+    moment = (now - EPOCH) // timedelta(seconds=1)
+    spans = _common([group], moment - STEP, moment + STEP) if group else []
+    for begin, end in spans:
+        if begin <= moment < end:
+            return _time(begin), _time(end)
+    return None
+
+
 def longest_wait(groups: Sequence[Sequence[Window]], now: datetime) -> timedelta | None:
     """Return the longest time that all groups together may stay shut; None if they never open.
 

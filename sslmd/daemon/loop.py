@@ -27,6 +27,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 
 from sslmd.core.jobs import Job, Pool, lane
+from sslmd.daemon.meters import Meters
 from sslmd.daemon.queue import JobQueue
 
 # Seconds between looks at the wall clock.
@@ -53,11 +54,12 @@ class Wakes:
         wake: Callable[[Key], None],
         jumped: Callable[[float], None],
         now: Callable[[], datetime],
+        lagged: Callable[[float], None] = lambda _: None,
     ) -> None:
         logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
         self._wake = wake
         self._jumped = jumped
-        self._now = now
+        self._now, self._lagged = now, lagged
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
@@ -117,6 +119,7 @@ class Wakes:
         while True:
             await asyncio.sleep(TICK)
             self.ticked = time.monotonic()
+            self._lagged(self.ticked - counted - TICK)
             expected = wall + timedelta(seconds=self.ticked - counted)
             wall, counted = self._now(), self.ticked
             drift = (wall - expected).total_seconds()
@@ -144,8 +147,10 @@ PLACES = {
     Pool.CHALLENGES: 64,
     Pool.HOSTS: 64,
     Pool.DH: 1,
-    Pool.HELD: 1,
+    Pool.FILES: 2,
     Pool.CAS: 16,
+    Pool.ALARMS: 1,
+    Pool.NOTICES: 16,
 }
 
 # To the next try after what should not have happened.
@@ -212,7 +217,8 @@ class Loop:
         self._bug = bug
         places = {**PLACES, Pool.WORK: parallel}
         self.queue = JobQueue(self._do, self._done, places, owner, urgency)
-        self._wakes = Wakes(lambda key: self.touch(*key), jumped, now)
+        self.meters = Meters(now)
+        self._wakes = Wakes(lambda key: self.touch(*key), jumped, now, self.meters.lagged)
         self._reconcilers: dict[str, Reconciler] = {}
         self._does: dict[type[Job], Reconciler] = {}
         self._waits: dict[type[Job], Callable[[Any], None]] = {}
@@ -322,6 +328,7 @@ class Loop:
                 if ident in touched and key not in ending and not self._is_held_back(key):
                     steps[key] = self._step(self._reconcilers[name], ident)
         wakes = {key: times for key, times in steps.items() if times is not None}
+        self.meters.turned = self._now()
         if not ending:  # what they bring about is written with what follows
             self._turned()
         if len(wakes) <= AT_ONCE:
@@ -362,7 +369,8 @@ class Loop:
     async def _do(self, job: Job) -> None:
         reconciler = self._does[type(job)]
         try:
-            await reconciler.do(job)
+            with self.meters.at_work(job):
+                await reconciler.do(job)
         finally:
             self._ending[lane(job)] = {(reconciler.name, one) for one in reconciler.after(job)}
 

@@ -21,6 +21,7 @@ from sslmd.core.jobs import MakeKey, Order
 from sslmd.core.limits import Issuances, names_mark
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Why
+from sslmd.core.renewal import hurry_since
 from sslmd.core.state import CertState, FailedValidation, Issuance, OrderMade
 from sslmd.core.turns import DUE, NOW, Limited, Turns, Urgency, paced
 from sslmd.core.view import Decision
@@ -32,13 +33,16 @@ from sslmd.workers.tools import Ordering, Site
 EACH = timedelta(seconds=5)
 
 
-def urgency_of(state: CertState) -> Urgency:
-    """Return how urgent an order is: revoked ones first, then what has no certificate, or ends."""
-    note = state.curr_note
-    wanted = note is not None and note.ari is not None and note.ari.urgent_since is not None
-    revoked = wanted or state.shows_revoked or (state.ask is not None and state.ask.revoked)
-    cert = state.curr.cert if state.curr is not None else None
-    return NOW if revoked else DUE, cert.not_after.timestamp() if cert is not None else 0.0
+def urgency_of(entry: Entry) -> Urgency:
+    """Return how urgent an order is: what is revoked first, then what its CA wants replaced now.
+
+    Of that what the CA wants for longest. Then what has no certificate, and what ends first.
+    """
+    since = hurry_since(entry.state, entry.wanted)
+    if since is not None:
+        return NOW, since.timestamp()
+    cert = entry.state.curr.cert if entry.state.curr is not None else None
+    return DUE, cert.not_after.timestamp() if cert is not None else 0.0
 
 
 def _goes_on(state: CertState, server: str) -> bool:
@@ -134,7 +138,7 @@ class Pacing:
             self._leave(self._real, cert)
             return None
         self._look_up(now)
-        return self._real.turns.ask(cert, urgency_of(entry.state), keys, rates, now)
+        return self._real.turns.ask(cert, urgency_of(entry), keys, rates, now)
 
     def _wanted_account(self, lines: _Lines, cert: CertId, server: str) -> list[Key]:
         """Return the bucket of new accounts for an order that was sent back for want of one."""
@@ -327,6 +331,18 @@ class Pacing:
                 found[key] = full
         return found
 
+    def used(self, now: datetime) -> dict[tuple[str, CaLimit], float]:
+        """Return how much is taken of the fullest bucket of each limit: 0 to 1, by CA and limit."""
+        self._look_up(now)
+        cas = {ca.server: ca for ca in self._site.config.cas.values() if not ca.is_own}
+        found = {(ca.name, limit): 0.0 for ca in cas.values() for limit in ca.kept}
+        for (limit, whose), full in self._real.turns.full.items():
+            ca = cas.get(whose[0])
+            if ca is not None and limit in ca.kept:
+                share = min(max((full - now) / ca.kept[limit].every, 0.0), 1.0)
+                found[ca.name, limit] = max(found[ca.name, limit], share)
+        return found
+
     # --- telling ahead ---
 
     def forecast(
@@ -340,7 +356,7 @@ class Pacing:
             limits = self._keys.rates(ca.test_server)
             return forecast(orders, self._trials.turns.full, limits, now, each, places)
         self._look_up(now)
-        urgent = sorted(which, key=lambda cert: (urgency_of(entries[cert].state), cert))
+        urgent = sorted(which, key=lambda cert: (urgency_of(entries[cert]), cert))
         orders = [list(self._keys.of_order(cert, entries[cert], ca.server)) for cert in urgent]
         rates = self._keys.rates(ca.server)
         return forecast(orders, self._real.turns.full, rates, now, each, places)

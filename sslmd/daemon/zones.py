@@ -166,6 +166,10 @@ class Zones:
             if one.trouble or one.look_trouble
         ]
 
+    def known(self) -> list[tuple[ZoneName, KnownZone]]:
+        """Return the zones that have, or had, TLSA records."""
+        return list(self._zones.entries.items())
+
     def zone_of(self, cert: CertId) -> KnownZone | None:
         """Return the zone of a certificate, if it has, or had, TLSA records.
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from math import ceil
 from typing import Any, TypeVar
@@ -42,7 +42,6 @@ from sslmd.net.acme_read import (
     identifier_of,
     json_of,
     links_of,
-    location_of,
     nonsense,
     orders_of,
     pem_of,
@@ -64,7 +63,7 @@ FIRST_POLL, SLOWER, LONGEST_POLL = 0.3, 1.5, 10.0
 # Seconds for which a CA that fails is asked on: later it is the daemon that comes again.
 PATIENCE = 20.0
 
-# CAs that are known at one time: each has its connections.
+# CAs that are known although nothing is asked of them: each has its connections.
 MOST_CAS = 32
 
 # Pages of an account's list of orders that are read, and orders of it that are looked at.
@@ -114,32 +113,40 @@ class AcmeSteps:
         for ca in self._cas.values():
             ca.close()
 
-    @staticmethod
-    def _told(step: Callable[[Any], Awaitable[T]]) -> Callable[[Any], Awaitable[T | AcmeProblem]]:
+    def _told(
+        self, step: Callable[[Ca, Any], Awaitable[T]]
+    ) -> Callable[[Any], Awaitable[T | AcmeProblem]]:
         """Return a step whose problems are answers."""
 
         async def done(asked: Any) -> T | AcmeProblem:
             try:
-                return await step(asked)
+                with self._using(asked.server) as ca:
+                    return await step(ca, asked)
             except ProblemError as err:
                 return err.problem
 
         return done
 
-    def _ca(self, server: CaAddress) -> Ca:
+    @contextmanager
+    def _using(self, server: CaAddress) -> Iterator[Ca]:
+        """Yield a CA: kept as long as it is used, and beyond that if it is one of few."""
         ca = self._cas.pop(server, None)
         if ca is None:
             try:
                 ca = Ca(server, self._sign, self._web)
             except UnreachedError as err:
                 raise unreached(server.url, err) from None
-            if len(self._cas) >= MOST_CAS:
-                self._cas.pop(next(iter(self._cas))).close()
         self._cas[server] = ca  # used last
-        return ca
+        ca.users += 1
+        try:
+            yield ca
+        finally:
+            ca.users -= 1
+            idle = [each for each, one in self._cas.items() if not one.users]
+            for each in idle[: max(len(self._cas) - MOST_CAS, 0)]:
+                self._cas.pop(each).close()
 
-    async def _directory(self, asked: messages.OfServer) -> AcmeDirectory:
-        ca = self._ca(asked.server)
+    async def _directory(self, ca: Ca, asked: messages.OfServer) -> AcmeDirectory:
         ca.forget_directory(asked.age)
         try:
             async with asyncio.timeout(asked.seconds):
@@ -151,15 +158,14 @@ class AcmeSteps:
 
     # --- accounts (§7.3) ---
 
-    async def _register(self, asked: messages.AskAccount) -> Account:
-        ca = self._ca(asked.server)
+    async def _register(self, ca: Ca, asked: messages.AskAccount) -> Account:
         directory = await ca.directory()
         url = url_in(directory, "newAccount")
         fields: dict[str, Any] = {"terms_of_service_agreed": True, "contact": asked.contact}
         if asked.only_existing:
             fields = {"only_return_existing": True}
         elif asked.binding_kid:
-            key = await self._public_key(asked.account.key)
+            key = await self._key(asked.account)
             fields["external_account_binding"] = await ca.signed(
                 AskSignature(
                     server=asked.server.url,
@@ -171,25 +177,22 @@ class AcmeSteps:
             )
         body = acme.NewRegistration(**fields).to_json()
         reply = await ca.post(AcmeAccount(asked.account.key), url, body)
-        uri = location_of(reply)
-        return account_of(reply, uri)
+        return account_of(reply, ca.location(reply))
 
-    async def _account(self, asked: messages.ChangeAccount) -> Account:
+    async def _account(self, ca: Ca, asked: messages.ChangeAccount) -> Account:
         change: dict[str, Any] = {}
         if asked.contact is not None:
             change["contact"] = list(asked.contact)
         if asked.deactivate:
             change["status"] = "deactivated"
-        ca = self._ca(asked.server)
         reply = await ca.post(asked.account, asked.account.uri, change or None)
         return account_of(reply, asked.account.uri)
 
-    async def _change_key(self, asked: messages.ChangeKey) -> Account:
-        ca = self._ca(asked.server)
+    async def _change_key(self, ca: Ca, asked: messages.ChangeKey) -> Account:
         url = url_in(await ca.directory(), "keyChange")
         if not url:
             raise ProblemError(AcmeProblem("nonsense", asked.server.url, type="no-key-change"))
-        old = json.loads(await self._public_key(asked.account.key))
+        old = json.loads(await self._key(asked.account))
         inner = await ca.signed(
             AskSignature(
                 server=asked.server.url,
@@ -201,26 +204,30 @@ class AcmeSteps:
         await ca.post(asked.account, url, inner)
         return Account(asked.account.uri, "valid")
 
+    async def _key(self, account: AcmeAccount) -> str:
+        """Return an account's public key, as JSON."""
+        if not (key := await self._public_key(account.key)):
+            raise ProblemError(AcmeProblem("nonsense", type="not-signed"))
+        return key
+
     # --- orders (§7.4) ---
 
-    async def _new_order(self, asked: messages.AskOrder) -> AcmeOrder:
-        ca = self._ca(asked.server)
+    async def _new_order(self, ca: Ca, asked: messages.AskOrder) -> AcmeOrder:
         directory = await ca.directory()
         order = OrderBody(
             identifiers=[identifier_of(name) for name in asked.names],
             profile=asked.profile or None,
-            replaces=(asked.replaces or None) if url_in(directory, "renewalInfo") else None,
+            replaces=asked.replaces or None,
         )
         reply = await ca.post(asked.account, url_in(directory, "newOrder"), order.to_json())
-        return ca.order(reply, location_of(reply))
+        return ca.order(reply, ca.location(reply))
 
-    async def _order(self, asked: messages.OfOrder) -> AcmeOrder:
-        ca = self._ca(asked.server)
+    async def _order(self, ca: Ca, asked: messages.OfOrder) -> AcmeOrder:
         return ca.order(await ca.post(asked.account, asked.url), asked.url)
 
-    async def _find_order(self, asked: messages.FindOrder) -> tuple[AcmeOrder, ...]:
+    async def _find_order(self, ca: Ca, asked: messages.FindOrder) -> tuple[AcmeOrder, ...]:
         """Look through the account's list of orders, the last ones first (§7.1.2.1)."""
-        ca, loop = self._ca(asked.server), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         end, names = loop.time() + asked.seconds, {name.lower() for name in asked.names}
         where = url_in(json_of(await ca.post(asked.account, asked.account.uri)), "orders")
         listed: list[str] = []
@@ -241,12 +248,12 @@ class AcmeSteps:
                     return (order,)
         return ()
 
-    async def _authorizations(self, asked: messages.OfAuthorizations) -> tuple[Authorization, ...]:
-        ca = self._ca(asked.server)
+    async def _authorizations(
+        self, ca: Ca, asked: messages.OfAuthorizations
+    ) -> tuple[Authorization, ...]:
         return tuple([await ca.authorization(asked.account, url) for url in asked.urls])
 
-    async def _offer(self, asked: messages.Offer) -> tuple[Authorization, ...]:
-        ca = self._ca(asked.server)
+    async def _offer(self, ca: Ca, asked: messages.Offer) -> tuple[Authorization, ...]:
         end = asyncio.get_running_loop().time() + asked.seconds
         for url in asked.challenges:
             await self._offered(ca, asked.account, url, end)
@@ -283,8 +290,7 @@ class AcmeSteps:
             else:
                 return
 
-    async def _finalize(self, asked: messages.Finalize) -> AcmeOrder:
-        ca = self._ca(asked.server)
+    async def _finalize(self, ca: Ca, asked: messages.Finalize) -> AcmeOrder:
         end = asyncio.get_running_loop().time() + asked.seconds
         reply = await ca.post(asked.account, asked.order)
         order = ca.order(reply, asked.order)
@@ -318,21 +324,18 @@ class AcmeSteps:
             poll.next(reply)
         return order
 
-    async def _certificate(self, asked: messages.Fetch) -> Chains:
-        ca = self._ca(asked.server)
+    async def _certificate(self, ca: Ca, asked: messages.Fetch) -> Chains:
         reply = await ca.post(asked.account, asked.url)
         chains = [pem_of(reply)]
         if asked.alternates:
-            others = links_of(reply, "alternate")[:MOST_CHAINS]
-            for url in others:
+            for url in links_of(reply, "alternate")[:MOST_CHAINS]:
                 with suppress(ProblemError):  # a wish; the certificate itself is there
                     chains.append(pem_of(await ca.post(asked.account, url)))
         return Chains(tuple(chains))
 
     # --- renewal information (RFC 9773) ---
 
-    async def _renewal_info(self, asked: messages.OfCertificate) -> RenewalInfo:
-        ca = self._ca(asked.server)
+    async def _renewal_info(self, ca: Ca, asked: messages.OfCertificate) -> RenewalInfo:
         where = url_in(await ca.directory(), "renewalInfo")
         if not where:
             raise ProblemError(AcmeProblem("nonsense", asked.server.url, type="no-renewal-info"))

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from acme import messages as acme
 
@@ -31,7 +31,8 @@ from sslmd.net.acme_read import (
     b64,
     directory_in,
     good,
-    json_of,
+    joined,
+    location_of,
     nonsense,
     object_of,
     origin_of,
@@ -73,6 +74,9 @@ KEPT_NONCES = 100
 DIRECTORY_AGE = 600.0
 MOST_REDIRECTS = 5
 
+# Challenges of one name that are looked at: RFC 8555 has two, and there are four others.
+MOST_CHALLENGES = 8
+
 _REDIRECTS = frozenset(
     {
         HTTPStatus.MOVED_PERMANENTLY,
@@ -87,7 +91,7 @@ _JOSE = {"Content-Type": "application/jose+json"}
 
 
 class Ca:
-    """One CA: its connections, its directory, nonces that it gave."""
+    """One CA: its connections, its directory, nonces that it gave. `users`: who asks it now."""
 
     def __init__(self, server: CaAddress, sign: Signing, web: WebOf = Web) -> None:
         self._server = server
@@ -96,6 +100,7 @@ class Ca:
         self._directory: tuple[float, dict[str, Any]] | None = None
         self._fetching = asyncio.Lock()
         self._nonces: list[str] = []
+        self.users = 0
 
     def close(self) -> None:
         """Let go of its connections."""
@@ -128,9 +133,10 @@ class Ca:
             location = reply.headers.get("location", "")
             if reply.status not in _REDIRECTS or not location or not left:
                 break
-            before, url = urlsplit(url).scheme, _joined(url, location)
+            before, url = urlsplit(url).scheme, joined(url, location)
             if origin_of(url) is None or before not in ("http", urlsplit(url).scheme):
-                said = f"it redirects from {before} to {text_of(url.partition(':')[0])[:20]}"
+                there = text_of(url.partition(":")[0])[:20] or "what is no URL"
+                said = f"it redirects from {before} to {there}"
                 raise unreached(self._server.url, UnreachedError("system", said))
         if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
             reply = replace(reply, url=self._server.url)
@@ -139,6 +145,13 @@ class Ca:
     def _is_ours(self, url: str) -> bool:
         """Whether a URL is the CA's: what another host names is not signed for."""
         return origin_of(url) == origin_of(self._server.url)
+
+    def location(self, reply: Reply) -> str:
+        """Return the URL of what was made; raises `ProblemError` where another host is named."""
+        url = location_of(reply)
+        if not self._is_ours(url):
+            raise nonsense(reply, "other-host", url)
+        return url
 
     async def get(self, url: str) -> Reply:
         """Return what is there; raises `ProblemError` for anything but 2xx."""
@@ -211,26 +224,31 @@ class Ca:
 
     def order(self, reply: Reply, url: str) -> AcmeOrder:
         """Read an order (§7.1.3)."""
-        found = object_of(reply, acme.Order.from_json)
-        urls = list(found.authorizations or ())
-        if not urls or not all(map(self._is_ours, (url, found.finalize or "", *urls))):
-            raise nonsense(reply, "other-host")
-        if len(urls) > MOST_ENTRIES:
-            raise nonsense(reply, "too-many-authorizations")
-        document = json_of(reply)
-        error = document.get("error")
-        return AcmeOrder(
-            url=url,
-            status=found.status.name,
-            names=tuple(text_of(one.value) for one in found.identifiers or ()),
-            authorizations=tuple(urls),
-            finalize=found.finalize,
-            certificate=found.certificate or "",
-            problem=problem_of(reply, error) if isinstance(error, dict) else None,
-            replaces=text_of(document.get("replaces")),
-            retry_after=reply.headers.get("retry-after", "")[:100],
-            profile=text_of(document.get("profile")),
-        )
+
+        def read(document: dict[str, Any]) -> AcmeOrder:
+            found = acme.Order.from_json(document)
+            urls, names = list(found.authorizations or ()), list(found.identifiers or ())
+            if not urls:
+                raise nonsense(reply, "not-acme")
+            if not all(map(self._is_ours, (url, found.finalize or "", *urls))):
+                raise nonsense(reply, "other-host")
+            if len(urls) > MOST_ENTRIES:
+                raise nonsense(reply, "too-many-authorizations")
+            error = document.get("error")
+            return AcmeOrder(
+                url=url,
+                status=found.status.name,
+                names=tuple(text_of(one.value) for one in names[:MOST_ENTRIES]),
+                authorizations=tuple(urls),
+                finalize=found.finalize,
+                certificate=found.certificate or "",
+                problem=problem_of(reply, error) if isinstance(error, dict) else None,
+                replaces=text_of(document.get("replaces")),
+                retry_after=reply.headers.get("retry-after", "")[:100],
+                profile=text_of(document.get("profile")),
+            )
+
+        return object_of(reply, read)
 
     async def authorization(self, account: AcmeAccount, url: str) -> Authorization:
         """Ask for an authorization."""
@@ -238,26 +256,22 @@ class Ca:
 
     def authorization_in(self, reply: Reply, url: str) -> Authorization:
         """Read an authorization (§7.1.4)."""
-        found = object_of(reply, acme.Authorization.from_json)
-        document = json_of(reply)
-        offered = [one for one in document.get("challenges") or () if isinstance(one, dict)]
-        challenges = tuple(
-            AcmeChallenge(*(text_of(one.get(key)) for key in ("type", "url", "token", "status")))
-            for one in offered[:MOST_ENTRIES]
-        )
-        errors = [one["error"] for one in offered if isinstance(one.get("error"), dict)]
-        return Authorization(
-            url=url,
-            name=text_of(found.identifier.value if found.identifier else ""),
-            status=found.status.name if found.status else "",
-            wildcard=document.get("wildcard") is True,
-            challenges=challenges,
-            problem=problem_of(reply, errors[0]) if errors else None,
-        )
 
+        def read(document: dict[str, Any]) -> Authorization:
+            found = acme.Authorization.from_json(document)
+            offered = [one for one in document.get("challenges") or () if isinstance(one, dict)]
+            keys = ("type", "url", "token", "status")
+            errors = [one["error"] for one in offered if isinstance(one.get("error"), dict)]
+            return Authorization(
+                url=url,
+                name=text_of(found.identifier.value if found.identifier else ""),
+                status=found.status.name,
+                wildcard=document.get("wildcard") is True,
+                challenges=tuple(
+                    AcmeChallenge(*(text_of(one.get(key)) for key in keys))
+                    for one in offered[:MOST_CHALLENGES]
+                ),
+                problem=problem_of(reply, errors[0]) if errors else None,
+            )
 
-def _joined(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        return "what is no URL"
+        return object_of(reply, read)

@@ -29,6 +29,10 @@ MOST_TEXT = 1000
 MOST_ENTRIES = 100
 MOST_URL = 2000
 
+# Bytes of a certificate with its chain: one of 100 names has 10,000.
+MOST_CHAIN = 256 << 10
+_PLAIN = re.compile(r"[\t\r\n -~]*")
+
 _NEEDED = ("newNonce", "newAccount", "newOrder")
 _ERROR = "urn:ietf:params:acme:error:"
 
@@ -45,10 +49,7 @@ def good(reply: Reply, *, new_account: bool = False) -> Reply:
     """Return an answer of 2xx; raises `ProblemError` for others."""
     if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
         return reply
-    try:
-        document = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        document = None
+    document = _json(reply)
     if isinstance(document, dict) and (_code(document) or text_of(document.get("detail"))):
         raise ProblemError(problem_of(reply, document, new_account=new_account))
     raise ProblemError(
@@ -120,13 +121,21 @@ def nonsense(reply: Reply, what: str, detail: str = "") -> ProblemError:
 
 def json_of(reply: Reply, what: str = "not-json") -> dict[str, Any]:
     """Return an answer's JSON object; raises `ProblemError` (`what`) for anything else."""
-    try:
-        found = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        found = None
+    found = _json(reply)
     if not isinstance(found, dict):
         raise nonsense(reply, what)
     return found
+
+
+def _json(reply: Reply) -> object:
+    """Return what an answer says, None for what is no JSON: that is UTF-8 (RFC 8259 §8.1).
+
+    Python would guess at others, and may not read what it needs for them any more (`sandbox`).
+    """
+    try:
+        return json.loads(reply.body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def directory_in(reply: Reply, asked: str) -> dict[str, Any]:
@@ -161,8 +170,8 @@ def directory_of(found: Mapping[str, Any]) -> AcmeDirectory:
     )
 
 
-def object_of(reply: Reply, read: Callable[[Any], T]) -> T:
-    """Return an object of the library."""
+def object_of(reply: Reply, read: Callable[[dict[str, Any]], T]) -> T:
+    """Return what `read` makes of an answer; nonsense is whatever it does not take."""
     try:
         return read(json_of(reply))
     except ProblemError:
@@ -181,10 +190,18 @@ def account_of(reply: Reply, uri: str) -> Account:
 
 def location_of(reply: Reply) -> str:
     """Return the URL that an answer names as that of what was made."""
-    url = urljoin(reply.url, reply.headers.get("location", ""))
+    url = joined(reply.url, reply.headers.get("location", ""))
     if not reply.headers.get("location") or not _is_url(url):
         raise nonsense(reply, "no-location")
     return url
+
+
+def joined(url: str, other: str) -> str:
+    """Return where a URL of others leads from here, "" for what is none."""
+    try:
+        return urljoin(url, other)
+    except ValueError:
+        return ""
 
 
 def links_of(reply: Reply, kind: str) -> list[str]:
@@ -193,7 +210,7 @@ def links_of(reply: Reply, kind: str) -> list[str]:
     `kind`: `alternate`, other chains (§7.4.2), or `next`, more of a list (§7.1.2.1).
     """
     found = re.findall(rf'<([^<>]*)>\s*;\s*rel="?{kind}"?', reply.headers.get("link", ""))
-    urls = [urljoin(reply.url, one) for one in found]
+    urls = [joined(reply.url, one) for one in found]
     return [url for url in urls if origin_of(url) == origin_of(reply.url)]
 
 
@@ -212,11 +229,10 @@ def orders_of(reply: Reply) -> tuple[str, ...]:
 
 def pem_of(reply: Reply) -> str:
     """Return a certificate with its chain (§9.1)."""
-    try:
-        text = reply.body.decode("ascii")
-    except UnicodeDecodeError:
-        text = ""
-    if "-----BEGIN CERTIFICATE-----" not in text:
+    if len(reply.body) > MOST_CHAIN:
+        raise nonsense(reply, "too-long", str(MOST_CHAIN))
+    text = reply.body.decode("ascii", "replace")
+    if "-----BEGIN CERTIFICATE-----" not in text or not _PLAIN.fullmatch(text):
         raise nonsense(reply, "no-certificate")
     return text
 

@@ -33,6 +33,7 @@ from sslmd.core.plain import plain
 from sslmd.net.handshake import ANY
 from sslmd.net.probe_messages import (
     MOST_PHRASE,
+    MOST_URL,
     LedTo,
     LookAtChallenge,
     LookAtSite,
@@ -150,6 +151,8 @@ class _Fetch:
             self.url = urljoin(self.url, location)
         except ValueError:
             raise _WrongError("redirects to what is no URL") from None
+        if len(self.url) > MOST_URL:
+            raise _WrongError(f"leads to a URL of more than {MOST_URL >> 10} KiB")
         self.redirects += 1
         self.connected = False
         self.led_to = None

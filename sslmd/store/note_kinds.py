@@ -3,6 +3,7 @@
     certs/.hosts/<host>.toml     lost, what a host should not have any more is reported, and stays
     certs/<zone>/.dane.toml      lost, it costs a wait
     certs/.accounts/holds.toml   lost, a CA is asked once more than it wants, or for more accounts
+    certs/.notices.toml          lost, what is raised is told once more
     certs/.accounts/<ca>/sslmd.toml   lost, the folder's name and its accounts tell whose it is
 
 Notes, not the truth: docs/on-disk.md.
@@ -17,9 +18,11 @@ from datetime import datetime
 from operator import attrgetter
 
 from sslmd.core.dane.content import ZoneNotes
+from sslmd.core.errors import Trouble
 from sslmd.core.holds import AccountMade, CaHold
 from sslmd.core.host.needs import Belonging
 from sslmd.core.names import BadName, CertId, DomainName, GroupName, parse_service
+from sslmd.core.notice_book import AlarmBook
 from sslmd.store.layout import Tree, host_of
 from sslmd.store.notes import (
     Codec,
@@ -173,3 +176,13 @@ class HoldsNote:
 
 
 HOLDS_NOTE = NoteKind(HoldsNote, Nonsense.ANEW)
+
+
+# What is raised, what was told to whom, silences. Nonsense costs a message that was sent before.
+ALARM_BOOK_NOTE = NoteKind(
+    AlarmBook,
+    Nonsense.ANEW,
+    {Trouble: Shape(never=frozenset({"reason"}))},
+    # Each of thousands of certificates may stand there, once for each kind of alarm.
+    most=16 << 20,
+)

@@ -51,6 +51,10 @@ class Method(StrEnum):
     HTTP_TEST = "http_test"
     ACCOUNTS = "accounts"
     ACCOUNT = "account"
+    METRICS = "metrics"
+    ALARMS = "alarms"
+    SILENCE = "silence"
+    NOTIFY = "notify"
     PING = "ping"
 
 

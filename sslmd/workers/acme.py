@@ -1,7 +1,7 @@
 """One order at an ACME CA, from the CSR to its certificate: who may order, and what is proven.
 
 An engine (`acme/engine.py`, `acme/certbot_run.py`) speaks to the CA. Here is what it does not know:
-what was ordered before and how often (`permits`), what can be known before an order, and that the
+what was ordered before and how often (`may_order`), what can be known before an order, and that the
 world has to see a challenge before the CA looks (I8).
 """
 
@@ -17,22 +17,23 @@ from datetime import timedelta
 
 from sslmd.acme import account_homes, certbot, directory
 from sslmd.acme.attempt import AccountLostError, Attempt, CaEngine
+from sslmd.acme.certbot import AcmeServer
 from sslmd.acme.certbot_run import Certbot
 from sslmd.acme.directory import Directory
 from sslmd.acme.engine import Engine
 from sslmd.acme.orders import Challenge
 from sslmd.config.model import Engines
-from sslmd.core.errors import SslmError, Transient
+from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, ZoneName
-from sslmd.core.reason import Reason, Said
+from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
-from sslmd.core.words.sentence import say
+from sslmd.core.told import Doing
 from sslmd.dns.aims import Aim, Learnt
 from sslmd.pki.local_ca import Issued
 from sslmd.workers.http import FileChallenges
-from sslmd.workers.permits import Permit, check_issued, count_offered
+from sslmd.workers.may_order import MayOrder, check_issued, count_offered
 from sslmd.workers.preflight import Preflight
 from sslmd.workers.tools import Ordering
 
@@ -44,6 +45,8 @@ LOOK_AROUND = 5.0  # seconds
 # Seconds for which it is known what a CA says of itself. Let's Encrypt answers 40 such questions a
 # second (https://letsencrypt.org/docs/rate-limits/#overall-requests-limit).
 KNOWN_FOR = 60.0
+# What is said of an address where no CA is.
+_NO_CA = frozenset({Failed.NO_DIRECTORY, Failed.FOREIGN_DIRECTORY, Failed.CA_NO_SUCH_PLACE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
     if found is not None:
         await in_thread(certbot.forget_offered, attempt.place)
         with suppress(SslmError):  # it is there: what its CA says of itself is for remarks alone
-            served = await _served(attempt, ordering)
+            served = await _directory(server, ordering)
         return Obtained(found, served)
     engine = _engine_of(attempt, ordering)
     if engine.takes_place:
@@ -80,9 +83,8 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
             return await _alone(attempt, engine, ordering)
 
 
-async def _served(attempt: Attempt, ordering: Ordering) -> Directory:
+async def _directory(server: AcmeServer, ordering: Ordering) -> Directory:
     """Return what the CA says of itself; a thousand orders at once do not ask a thousand times."""
-    server = attempt.server
     return await directory.fetch(
         server.url, server.root, ordering.net, age=KNOWN_FOR, requests=server.requests
     )
@@ -96,17 +98,17 @@ async def _alone(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obta
     mark = names_mark(str(name) for name in attempt.service.spec.all_names())
 
     def waits(other: CertId) -> None:
-        engine.progress(f"waits for the order of {other}, which is for the same names")
+        engine.progress(Reason(Doing.SAME_NAMES, cert=other))
 
     key = server.url, home.path, mark
     async with ordering.same_names.turn(key, attempt.cert, waits):
-        engine.progress("")
+        engine.progress(None)
         return await _obtain(attempt, engine, ordering)
 
 
 async def _obtain(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obtained:
     in_thread = ordering.threads.in_thread
-    served = await _served(attempt, ordering)
+    served = await _served(attempt.server, engine, ordering)
     try:
         resumed = await engine.take_up(served)
     except AccountLostError:
@@ -131,13 +133,27 @@ async def _obtain(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obt
     return Obtained(issued, served)
 
 
+async def _served(server: AcmeServer, engine: CaEngine, ordering: Ordering) -> Directory:
+    """Return what the CA says of itself.
+
+    What is no directory is an address that somebody has to correct: unless there was one, and an
+    account of ours. Then it is the CA's trouble, which passes.
+    """
+    try:
+        return await _directory(server, ordering)
+    except Permanent as err:
+        if err.reason.code not in _NO_CA or not await engine.account_uri():
+            raise
+        raise Transient(err.reason) from None
+
+
 def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
     """Return what speaks to the CA; raises `Permanent` if it is not installed."""
     in_thread, now = ordering.threads.in_thread, ordering.site.now
-    permit = Permit(attempt, ordering)
+    permit = MayOrder(attempt, ordering)
 
-    def progress(text: str) -> None:
-        ordering.telling.progress(attempt.cert, f"{attempt.label}{text}" if text else "")
+    def progress(how: Reason | None) -> None:
+        ordering.telling.progress(attempt.cert, attempt.told(how) if how else None)
 
     def tell(event: str, what: Reason) -> None:
         _tell(attempt, what, ordering, event)
@@ -161,7 +177,7 @@ def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
 
 
 def _tell(attempt: Attempt, what: Reason, ordering: Ordering, event: str = "order-trouble") -> None:
-    ordering.telling.tell(event, f"{attempt.label}{say(what)}", attempt.cert)
+    ordering.telling.tell(event, attempt.told(what), attempt.cert)
 
 
 async def _order(
@@ -209,7 +225,7 @@ class _Proof:
         self._files = FileChallenges(
             attempt.cert, checks.config, ordering, attempt.place.home, checks
         )
-        self._last = ""
+        self._last: Reason | None = None
 
     async def order(self) -> Issued:
         """Have the engine order; return the certificate."""
@@ -222,7 +238,7 @@ class _Proof:
             # Nothing here waits, because whoever cancels may do it twice.
             challenges.leave(self._ident)
             self._ordering.threads.in_background(self._files.remove())
-            self._engine.progress("")
+            self._engine.progress(None)
 
     async def _prove(self, offered: Sequence[Challenge]) -> None:
         """Return when every challenge is in place and was seen there."""
@@ -230,7 +246,7 @@ class _Proof:
             await self._files.show(offered, self._progress)
         else:
             await self._publish(offered)
-        self._progress("every challenge is in place; the CA validates")
+        self._progress(Reason(Doing.CA_VALIDATES))
 
     async def _publish(self, offered: Sequence[Challenge]) -> None:
         records: dict[ZoneName, set[TxtRecord]] = defaultdict(set)
@@ -247,7 +263,7 @@ class _Proof:
         try:
             await asyncio.wait({show, room}, return_when=asyncio.FIRST_COMPLETED)
             if not show.done():
-                raise Transient(Reason(Failed.GAVE_PLACE, said=Said(self._last)))
+                raise Transient(Reason(Failed.GAVE_PLACE, said=self._last))
             await show
         finally:
             for task in (show, room):
@@ -262,6 +278,6 @@ class _Proof:
         while not self._ordering.crowded():  # noqa: ASYNC110  (there is no event for it)
             await asyncio.sleep(LOOK_AROUND)
 
-    def _progress(self, text: str) -> None:
-        self._last = text
-        self._engine.progress(text)
+    def _progress(self, how: Reason) -> None:
+        self._last = how
+        self._engine.progress(how)

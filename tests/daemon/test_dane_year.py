@@ -176,6 +176,7 @@ class Year:
     def __init__(self, rng: random.Random, certs: int, *, ahead: bool) -> None:
         self.rng = rng
         self.ahead = ahead
+        self.lags = [1, 5, 60, 600, 7200]  # seconds, of secondaries
         self.now = 0.0
         self.offset = 0.0  # of the wall clock
         self.boot = 0
@@ -201,7 +202,7 @@ class Year:
         key = NextKey.AT_ROLL if ahead else NextKey.AT_RENEW
         service = ServiceConfig(want.spec, want.timing, "f", (PLAIN,), 600, key)
         places = frozenset(("smtp", host) for host in HOSTS)
-        return Cert(service, Entry(want, places, CertState(), "", Decision(because("new"))))
+        return Cert(service, Entry(want, places, CertState(), None, Decision(because("new"))))
 
     # --- clocks ---
 
@@ -222,7 +223,7 @@ class Year:
         behind = "" if current and not self.zone.trouble else "its name servers are being told"
         dane = dane_of(self.zone, cert.id, cert.entry)
         entry = cert.entry
-        return View(entry.wanted, entry.state, None, entry.servers, "", dane, behind)
+        return View(entry.wanted, entry.state, None, entry.servers, None, dane, behind)
 
     def _wish_of(self, cert: Cert) -> object:
         return cert_wish(cert.entry, cert.service.dane, cert.service.dane_ttl)
@@ -246,7 +247,7 @@ class Year:
         self.kept = notes
         # When the command fails, nobody knows what came of it.
         failed = self.rng.random() < 0.05
-        if content.records != before and not (failed and self.rng.random() < 0.5):
+        if content.records != self.loaded and not (failed and self.rng.random() < 0.5):
             self._give(content.records)
         self.noted = union(before, content.records) if failed else content.records
         trouble = None
@@ -294,7 +295,7 @@ class Year:
         first.catch_up(self.now)
         first.serve(self.now, content, self.shape)
         for server in others:
-            lag = self.rng.choice([1, 5, 60, 600, 7200])
+            lag = self.rng.choice(self.lags)
             last = server.pending[-1][0] if server.pending else 0.0
             server.pending.append((max(self.now + lag, last), content, self.shape))
 

@@ -56,7 +56,7 @@ class Case:
         others = {name: one for name, one in site.config.cas.items() if name != "le"}
         site.config = replace(site.config, cas={**others, "le": ca})
         for cert in self.certs:
-            entry = entry_of(site.config, site.config.services[cert], CertState(), "")
+            entry = entry_of(site.config, site.config.services[cert], CertState(), None)
             spec = replace(entry.wanted.spec, signer=AcmeCa("le"))
             names = frozenset({f"{cert.service}.{cert.group}"})
             wanted = replace(entry.wanted, spec=spec, names=names)

@@ -12,6 +12,9 @@ LONGEST = 0.2
 # Bytes of one input, unless a target says otherwise.
 MOST = 1 << 16
 
+# Changed inputs in the suite.
+CHANGES = 250
+
 
 class Fault(AssertionError):
     """What a target must not do: take too long, or tell something that is not printable."""
@@ -22,7 +25,8 @@ class Target:
     """A reader of bytes that others can write.
 
     `read` returns the texts that a person would be told; it may raise `refusals`, whose texts are
-    told too. Everything else that it raises is a fault. `seeds` makes the inputs to begin with.
+    told too. Everything else that it raises is a fault. `seeds` makes the inputs to begin with,
+    `changes` is how many others the suite tries.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Target:
     refusals: tuple[type[Exception], ...] = ()
     tokens: tuple[bytes, ...] = ()
     most: int = MOST
+    changes: int = CHANGES
 
     def attempt(self, data: bytes) -> None:
         """Read one input; raise what it did wrong."""

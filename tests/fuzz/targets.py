@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.fuzz import files, network
+from tests.fuzz import files, network, process
 
-TARGETS = {one.name: one for one in (*network.TARGETS, *files.TARGETS)}
+TARGETS = {one.name: one for one in (*network.TARGETS, *files.TARGETS, *process.TARGETS)}

@@ -13,8 +13,6 @@ from tests.fuzz.run import FOUND
 from tests.fuzz.target import LONGEST, Fault, Target
 from tests.fuzz.targets import TARGETS
 
-CHANGES = 250
-
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_a_reader_of_bytes_of_others(name: str) -> None:
@@ -22,7 +20,7 @@ def test_a_reader_of_bytes_of_others(name: str) -> None:
     kept = [file.read_bytes() for file in sorted((FOUND / name).glob("*"))]
     seeds = target.seeds()
     assert seeds
-    changed = islice(mutations(Random(name), seeds, target.tokens, target.most), CHANGES)
+    changed = islice(mutations(Random(name), seeds, target.tokens, target.most), target.changes)
     for data in (*kept, *seeds, *changed):
         target.attempt(data)
 

@@ -290,18 +290,9 @@ class Machine:
         command = self.command("--boot", "--private-network")
         command.remove("--pipe")
         groups = [group for group in cgroups(self.name) if _made(group)]
-        enter = (
-            'for at; do [ "$at" = -- ] && break; echo $$ >"$at/cgroup.procs" || exit; shift; done'
-        )
-        command = [
-            "sh",
-            "-c",
-            f'{enter}; shift; exec "$@"',
-            "sh",
-            *map(str, groups),
-            "--",
-            *command,
-        ]
+        enter = 'for at; do [ "$at" = -- ] && break; echo $$ >"$at/cgroup.procs"; shift; done'
+        shell = ["sh", "-ec", f'{enter}; shift; exec "$@"', "sh"]
+        command = [*shell, *map(str, groups), "--", *command]
         log = (self.root.parent / f".{self.name}.log").open("wb")
         with log:
             self._nspawn = subprocess.Popen(

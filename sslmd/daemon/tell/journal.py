@@ -19,7 +19,7 @@ import socket
 import struct
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
@@ -39,7 +39,7 @@ from sslmd.daemon.tell.events import NOTICE as NOTICE
 from sslmd.daemon.tell.events import WARNING as WARNING
 from sslmd.daemon.tell.events import message_id
 from sslmd.store import files, owners
-from sslmd.store.way import open_folder
+from sslmd.store.paths import open_folder
 
 NAME = "sslmd.log"
 
@@ -174,9 +174,12 @@ class Bus:
         self._log = logging.getLogger("sslmd")
         self._recent: deque[Record] = deque(maxlen=_RECENT)
         self._followers: list[Callable[[Record], None]] = []
+        # Since the start, by the kind of event.
+        self.counts = Counter[str]()
 
     def record(self, record: Record) -> None:
         """Tell everybody."""
+        self.counts[record.event] += 1
         if record.priority < DEBUG:
             self._recent.append(record)
         text = f"{record.cert}: {record.text}" if record.cert else record.text
@@ -187,6 +190,7 @@ class Bus:
     def bug(self, at: datetime, text: str, err: BaseException, cert: CertId | None = None) -> None:
         """Tell of an error of our own, with its traceback."""
         record = Record(at, "bug", text, ERROR, cert)
+        self.counts[record.event] += 1
         self._recent.append(record)
         shown = f"{cert}: {record.text}" if cert else record.text
         self._log.error("%s", shown, exc_info=err, extra={"record": record})

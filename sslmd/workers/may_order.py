@@ -22,7 +22,7 @@ from sslmd.workers.tools import Ordering, wanted_of
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
+class MayOrder:
     """Of one attempt; see `attempt.OrderPermit`."""
 
     attempt: Attempt
@@ -53,7 +53,7 @@ def check_issued(attempt: Attempt, ordering: Ordering, replaces: str = "") -> No
     use here, again and again. An order that says what it `replaces`, within the window of that, is
     free of the limit.
     """
-    if attempt.label:
+    if attempt.trial:
         return  # a test server's limits are not ours to keep
     site, server = ordering.site, attempt.server.url
     note = ordering.standings.state_of(attempt.cert).curr_note
@@ -77,7 +77,7 @@ async def count_offered(attempt: Attempt, ordering: Ordering) -> None:
     if not names:
         return
     await ordering.threads.in_thread(certbot.forget_offered, attempt.place)
-    if attempt.label:
+    if attempt.trial:
         return  # a test server's limits are not ours to keep
     ordering.telling.count(attempt.cert, names)
     standings = ordering.standings

@@ -1,0 +1,243 @@
+"""What is raised now: the alarms that follow from how everything stands.
+
+`core.trouble` judges certificates, for alarms as for `status` and `check`. With thousands of
+certificates the daemon asks `cases_of` for some at a time, and puts all cases together by
+`gathered`; `alarms_of` does both at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sslmd.core.alarm import Affected, Alarm, AlarmCase, gathered, sketch, step_of
+from sslmd.core.alarm_kinds import AlarmKind
+from sslmd.core.names import CertId
+from sslmd.core.plain import local
+from sslmd.core.reason import Reason, noted
+from sslmd.core.trouble import (
+    NETWORK,
+    STALE,
+    CertStatus,
+    CertTrouble,
+    ServerStatus,
+    Severity,
+    TroubleKind,
+    troubles,
+)
+from sslmd.core.words.health import Health, of_trouble
+from sslmd.core.words.pattern import tell
+from sslmd.core.words.sentence import say
+
+# Of which kind what is wrong with a certificate is.
+KINDS: Mapping[TroubleKind, AlarmKind] = {
+    TroubleKind.UNUSABLE: AlarmKind.HELD,
+    TroubleKind.NO_CERT: AlarmKind.NEVER_ISSUED,
+    TroubleKind.EXPIRY: AlarmKind.EXPIRY,
+    TroubleKind.REPLACE_NOW: AlarmKind.REPLACE_NOW,
+    TroubleKind.LATE_RENEWAL: AlarmKind.EXPIRY,
+    TroubleKind.LATE_ROLL: AlarmKind.EXPIRY,
+    TroubleKind.FAILED: AlarmKind.EXPIRY,
+    TroubleKind.HELD: AlarmKind.HELD,
+    TroubleKind.NO_SERVER: AlarmKind.UNUSED,
+    TroubleKind.NOT_SEEN: AlarmKind.BLIND,
+    TroubleKind.DANE: AlarmKind.DANE,
+    TroubleKind.DANE_WARNING: AlarmKind.DANE,
+    TroubleKind.SERVER: AlarmKind.NOT_SERVED,
+}
+
+# What stands beside certificates is a warning, but for these.
+CRITICAL = frozenset(
+    {
+        AlarmKind.DISK,  # nothing can be renewed
+        AlarmKind.CLOCK,  # nobody knows what is due
+    }
+)
+
+# Which cause it is does not depend on words there: a host is one cause, whatever it says.
+BY_NAME = frozenset({AlarmKind.HOST, AlarmKind.KEYS, AlarmKind.NOTIFIER})
+
+# That it does not renew is one thing, whatever of it can be seen.
+LATE = (AlarmKind.EXPIRY, AlarmKind.NEVER_ISSUED)
+
+Unknown = tuple[AlarmKind, str]
+"""What was not looked at: of which kind, and whom it would be about."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertStanding:
+    """How one certificate stands. `why`: the reason of what failed, or of what it waits for.
+
+    `names`: what it is about, in lower case: its names and zone. `unsaved`: why its state.toml
+    cannot be written. `dane`: its TLSA records are looked at; `compared`: when they last were, and
+    `unseen`: what of them could not be.
+    """
+
+    cert: CertId
+    status: CertStatus
+    why: Reason | None = None
+    names: frozenset[str] = frozenset()
+    unsaved: str = ""
+    dane: bool = False
+    compared: datetime | None = None
+    unseen: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BesideStanding:
+    """What is wrong with something that is no certificate: a host, a zone, a disk, a notifier."""
+
+    kind: AlarmKind
+    name: str
+    cause: Reason
+    places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How everything stands. `unknown`: what was not looked at, beside certificates."""
+
+    certs: Sequence[CertStanding] = ()
+    beside: Sequence[BesideStanding] = ()
+    unknown: frozenset[Unknown] = frozenset()
+
+
+def alarms_of(overview: Overview, now: datetime) -> list[Alarm]:
+    """Return what is raised now, the most urgent first."""
+    cases = [case for cert in overview.certs for case in cases_of(cert, now)]
+    return gathered([*cases, *cases_beside(overview.beside)])
+
+
+def unknown_of(overview: Overview, now: datetime) -> frozenset[Unknown]:
+    """Return what nobody knows at the moment: it is not over because it is not seen (I11)."""
+    found = set(overview.unknown)
+    for one in overview.certs:
+        if one.dane and (one.unseen or _is_stale(one, now)):
+            found.add((AlarmKind.DANE, one.cert.arg))
+        if one.dane and one.compared is None:
+            found.add((AlarmKind.BLIND, one.cert.arg))
+        if one.status.error and not one.status.attempts:  # left alone: it is not renewed either
+            found |= {(kind, one.cert.arg) for kind in LATE}
+    return frozenset(found)
+
+
+def cases_of(standing: CertStanding, now: datetime) -> Iterator[AlarmCase]:
+    """Yield what of a certificate makes an alarm; nothing where all is well."""
+    lateness: list[CertTrouble] = []
+    for trouble in troubles(standing.status, now):
+        kind = KINDS[trouble.kind]
+        if kind in LATE and not _by_server(standing, trouble):
+            lateness.append(trouble)
+        else:
+            yield from _cases(standing, kind, trouble, now)
+    if lateness:
+        yield _late(standing, lateness, now)
+    yield from _unseen(standing, now)
+
+
+def cases_beside(beside: Iterable[BesideStanding]) -> Iterator[AlarmCase]:
+    """Yield what of hosts, zones and everything else makes an alarm."""
+    for one in beside:
+        if one.kind is AlarmKind.NETWORK and one.cause.code not in NETWORK:
+            continue  # a remark: what could be safer
+        severity = Severity.CRITICAL if one.kind in CRITICAL else Severity.WARNING
+        key = one.name if one.kind in BY_NAME else sketch(say(one.cause), {one.name})
+        yield AlarmCase(one.kind, key, one.cause, Affected(one.name, severity, places=one.places))
+
+
+# --- one certificate ---------------------------------------------------------------------------
+
+
+def _by_server(standing: CertStanding, trouble: CertTrouble) -> ServerStatus | None:
+    """Return the server that a failure is of, None where it is the certificate's own."""
+    if trouble.kind is not TroubleKind.FAILED:
+        return None
+    servers = standing.status.servers
+    return next((one for one in servers if one.place == standing.status.about), None)
+
+
+def _cases(
+    standing: CertStanding, kind: AlarmKind, trouble: CertTrouble, now: datetime
+) -> Iterator[AlarmCase]:
+    if server := _by_server(standing, trouble):
+        yield _server_case(standing, server, trouble.severity)
+    elif trouble.kind is TroubleKind.SERVER:
+        for server in trouble.servers:
+            yield _server_case(standing, server, trouble.severity)
+    elif trouble.kind is TroubleKind.NOT_SEEN:
+        for server in trouble.servers:
+            cause = noted(f"{server.place}: {server.unseen or of_trouble(trouble, now)[0]}")
+            yield _case(standing, kind, trouble.severity, server.unseen or "", cause, server.host)
+    elif trouble.kind is TroubleKind.HELD:
+        kind = AlarmKind.NOTES if standing.unsaved else kind
+        cause = standing.why or noted(trouble.text)
+        yield _case(standing, kind, trouble.severity, trouble.text, cause)
+    else:
+        cause = noted(trouble.text or of_trouble(trouble, now)[0])
+        yield _case(standing, kind, trouble.severity, trouble.text, cause)
+
+
+def _late(standing: CertStanding, found: Sequence[CertTrouble], now: datetime) -> AlarmCase:
+    """Return that it does not renew, for whatever of that can be seen: it is one thing.
+
+    It stays the same alarm while an expiry comes nearer.
+    """
+    status = standing.status
+    kind = AlarmKind.NEVER_ISSUED if status.ends is None else AlarmKind.EXPIRY
+    severity = max(one.severity for one in found)
+    cause = standing.why or noted(status.error or of_trouble(found[0], now)[0])
+    return _case(standing, kind, severity, status.error, cause, step=_step(status, now))
+
+
+def _step(status: CertStatus, now: datetime) -> int:
+    """Return how near the expiry is, by the time that there was when its renewal was due."""
+    begins, ends, due = status.begins, status.ends, status.renew_at
+    if ends is None or begins is None or ends <= begins:
+        return 0
+    life = ends - begins
+    # A CA may ask for it much earlier: then it had more time than anybody needs.
+    had = min(ends - due, life / 2) if due is not None and due < ends else life / 3
+    return step_of((ends - now) / had)
+
+
+def _server_case(standing: CertStanding, server: ServerStatus, severity: Severity) -> AlarmCase:
+    """Return that a server does not use it; one that was not given it was not reached."""
+    cause = noted(f"{server.place}: {server.error}")
+    if server.state == "pending":
+        who = Affected(server.host, severity, ends=standing.status.ends)
+        return AlarmCase(AlarmKind.HOST, server.host, cause, who)
+    name, ends = standing.cert.arg, standing.status.ends
+    who = Affected(name, severity, ends=ends, places=(server.host,))
+    return AlarmCase(AlarmKind.NOT_SERVED, server.host, cause, who)
+
+
+def _unseen(standing: CertStanding, now: datetime) -> Iterator[AlarmCase]:
+    """Yield what of its TLSA records could not be looked at."""
+    if not standing.dane:
+        return
+    compared = standing.compared
+    if compared is not None and now - compared > STALE:
+        text = tell(Health.NOT_COMPARED_SINCE, at=local(compared, now))
+        yield _case(standing, AlarmKind.BLIND, Severity.WARNING, text, noted(text))
+    for text in standing.unseen:
+        yield _case(standing, AlarmKind.BLIND, Severity.WARNING, text, noted(text))
+
+
+def _is_stale(standing: CertStanding, now: datetime) -> bool:
+    return standing.compared is None or now - standing.compared > STALE
+
+
+def _case(
+    standing: CertStanding,
+    kind: AlarmKind,
+    severity: Severity,
+    text: str,
+    cause: Reason,
+    *places: str,
+    step: int = 0,
+) -> AlarmCase:
+    name, group = standing.cert.arg, standing.cert.group
+    who = Affected(name, severity, step, standing.status.ends, places)
+    own = standing.names | {name, f"{group}/{standing.cert.service}", group}
+    return AlarmCase(kind, sketch(text, own) if text else "", cause, who)

@@ -1,0 +1,452 @@
+"""What is told to whom, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from sslmd.core.alarm import Affected, Alarm, AlarmCase, gathered
+from sslmd.core.alarm_kinds import AlarmKind
+from sslmd.core.errors import Refused, Transient, Trouble
+from sslmd.core.notice_book import AlarmBook, moved, watched, with_notifiers
+from sslmd.core.notices import (
+    AlarmMessage,
+    News,
+    NoticeRule,
+    decide_notices,
+    not_taken,
+    silence,
+    silenced,
+    took,
+    unsilenced,
+    without_ended,
+)
+from sslmd.core.reason import noted
+from sslmd.core.told import Denied
+from sslmd.core.trouble import Severity
+from sslmd.core.windows import Window
+from sslmd.store.note_kinds import ALARM_BOOK_NOTE
+
+START = datetime(2030, 1, 1, 12, tzinfo=UTC)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
+MAIL = NoticeRule("mail")
+EXPIRY, DANE, HOST = AlarmKind.EXPIRY, AlarmKind.DANE, AlarmKind.HOST
+
+
+def case(
+    name: str, cause: str = "down", kind: AlarmKind = EXPIRY, severity: Severity = WARNING,
+    step: int = 0, places: tuple[str, ...] = (),
+) -> AlarmCase:  # fmt: skip
+    return AlarmCase(kind, cause, noted(cause), Affected(name, severity, step, places=places))
+
+
+@dataclass
+class Days:
+    """The daemon's part: it looks at all alarms, asks, sends and notes; on a virtual clock."""
+
+    rule: NoticeRule = MAIL
+    now: datetime = START
+    book: AlarmBook = field(default_factory=AlarmBook)
+    alarms: list[Alarm] = field(default_factory=list)
+    sent: list[AlarmMessage] = field(default_factory=list)
+    works: bool = True
+
+    def stand(self, *cases: AlarmCase, unknown: Sequence[tuple[AlarmKind, str]] = ()) -> None:
+        self.cases, self._unknown = cases, unknown
+        self.look()
+
+    cases: Sequence[AlarmCase] = ()
+    _unknown: Sequence[tuple[AlarmKind, str]] = ()
+
+    def look(self) -> None:
+        seen = watched(self.book, gathered(self.cases), self.now, self._unknown)
+        self.book, self.alarms = seen.book, list(seen.alarms)
+
+    def decide(self) -> datetime | None:
+        """Return when to ask again."""
+        while True:
+            self.look()
+            decision = decide_notices(self.rule, self.book, self.alarms, self.now)
+            if (message := decision.message) is None:
+                assert decision.wake_at is None or decision.wake_at > self.now
+                return decision.wake_at
+            if self.works:
+                self.sent.append(message)
+                self.book = took(self.book, message)
+            else:
+                before = self.book.notifier(self.rule.name).trouble
+                attempts = before.attempts if before else 0
+                trouble = Trouble.of(Transient("refused"), attempts, self.now, jitter=0.0)
+                self.book = not_taken(self.book, self.rule.name, trouble)
+
+    def go(self, length: timedelta) -> None:
+        """Let time pass, and do what there is to do meanwhile."""
+        end = self.now + length
+        while (wake := self.decide()) is not None and wake <= end:
+            self.now = wake
+        self.now = end
+        self.decide()
+
+    @property
+    def told(self) -> list[tuple[News, tuple[str, ...]]]:
+        """What was told since this was last asked."""
+        sent, self.sent = self.sent, []
+        return [
+            (item.news, tuple(sorted(item.raised.everyone)))
+            for message in sent
+            for item in message.items
+        ]
+
+    def restart(self) -> None:
+        read = ALARM_BOOK_NOTE.decode(ALARM_BOOK_NOTE.encode(self.book))
+        assert read == self.book
+        self.book = read
+
+
+def test_what_stands_is_told_once_and_its_end() -> None:
+    days = Days()
+    days.stand(case("a"), case("b"))
+    days.go(9 * MINUTE)
+    assert days.told == []
+    days.go(2 * MINUTE)
+    assert days.told == [(News.RAISED, ("a", "b"))]
+    days.go(20 * HOUR)
+    assert days.told == []
+    days.stand()
+    days.go(9 * MINUTE)
+    assert days.told == []
+    days.go(2 * MINUTE)
+    assert days.told == [(News.OVER, ("a", "b"))]
+    days.go(9 * DAY)
+    assert (days.told, days.book.raised) == ([], {})
+
+
+def test_what_mends_itself_is_not_told() -> None:
+    days = Days()
+    days.stand(case("a"))
+    days.go(9 * MINUTE)
+    days.stand()
+    days.go(9 * DAY)
+    assert days.told == []
+
+
+def test_it_is_told_again_every_day() -> None:
+    days = Days()
+    days.stand(case("a"))
+    days.go(3 * DAY + HOUR)
+    assert days.told == [(News.RAISED, ("a",))] + 3 * [(News.STILL, ("a",))]
+
+
+def test_what_grows_worse_is_told_at_once() -> None:
+    days = Days()
+    days.stand(case("a"))
+    days.go(HOUR)
+    days.stand(case("a", step=1))
+    assert (days.decide() is not None, days.told[1:]) == (True, [(News.WORSE, ("a",))])
+    days.stand(case("a", severity=CRITICAL))
+    days.decide()
+    assert days.told == [(News.WORSE, ("a",))]
+    # To and fro between two levels is no news.
+    for _ in range(20):
+        days.stand(case("a"))
+        days.go(HOUR / 2)
+        days.stand(case("a", severity=CRITICAL))
+        days.go(HOUR / 2)
+    assert days.told == []
+
+
+def test_what_is_worse_from_the_start_waits_like_anything_else() -> None:
+    days = Days()
+    days.stand(case("a", severity=CRITICAL))
+    days.go(9 * MINUTE)
+    assert days.told == []
+
+
+def test_others_of_a_known_cause_wait_for_the_next_time() -> None:
+    days = Days()
+    days.stand(case("a"))
+    days.go(HOUR)
+    days.stand(case("a"), case("b"))
+    days.go(20 * HOUR)
+    assert days.told == [(News.RAISED, ("a",))]
+    days.go(5 * HOUR)
+    assert days.told == [(News.STILL, ("a", "b"))]
+
+
+def test_others_wait_for_a_day_at_most() -> None:
+    days = Days(replace(MAIL, repeat=7 * DAY))
+    days.stand(case("a"))
+    days.go(HOUR)
+    days.stand(case("a"), case("b"))
+    days.go(DAY)
+    assert days.told == [(News.RAISED, ("a",)), (News.STILL, ("a", "b"))]
+    days.go(6 * DAY)
+    assert days.told == []
+
+
+def test_flapping_is_no_news() -> None:
+    days = Days()
+    for _ in range(30):
+        days.stand(case("a"))
+        days.go(HOUR / 2)
+        days.stand()
+        days.go(HOUR / 2)
+    news = [news for news, _ in days.told]
+    assert news == [News.RAISED, News.OVER, News.RAISED, News.OVER]
+
+
+def test_the_same_ones_for_another_reason_are_no_news() -> None:
+    days = Days()
+    for number in range(6):
+        days.stand(case("a", f"cause {number}"), case("b", f"cause {number}"))
+        days.go(HOUR)
+    assert days.told == [(News.RAISED, ("a", "b"))]
+    days.stand()
+    days.go(HOUR)
+    assert days.told == [(News.OVER, ("a", "b"))]
+
+
+def test_who_is_well_is_told_when_one_has_another_trouble() -> None:
+    days = Days()
+    days.stand(case("a"), case("b"), case("c"))
+    days.go(HOUR)
+    days.stand(case("a", "no such account"))
+    days.go(HOUR)
+    assert days.told == [(News.RAISED, ("a", "b", "c")), (News.OVER, ("b", "c"))]
+    days.go(DAY)
+    days.stand()
+    days.go(HOUR)
+    assert days.told == [(News.STILL, ("a",)), (News.OVER, ("a",))]
+
+
+def test_what_was_not_looked_at_is_not_over() -> None:
+    days = Days()
+    days.stand(case("a", kind=DANE))
+    days.go(HOUR)
+    days.restart()
+    days.stand(unknown=[(DANE, "a")])
+    days.go(DAY)
+    assert days.told == [(News.RAISED, ("a",))]
+    days.stand()
+    days.go(HOUR)
+    assert days.told == [(News.OVER, ("a",))]
+
+
+def test_one_message_for_all_that_is_due() -> None:
+    days = Days()
+    days.stand(*(case(f"site{number}", f"cause {number}") for number in range(50)))
+    days.go(HOUR)
+    assert len(days.sent) == 1
+    assert len(days.sent[0].items) == 50
+
+
+def test_reminders_wait_for_each_other() -> None:
+    days, cases = Days(), []
+    for number in range(5):
+        cases.append(case(f"site{number}", f"cause {number}"))
+        days.stand(*cases)
+        days.go(HOUR)
+    assert len(days.sent) == 5
+    days.sent.clear()
+    days.go(2 * DAY)
+    assert [len(one.items) for one in days.sent] == [5, 5]
+
+
+def test_a_flood_of_causes_becomes_a_message_an_hour() -> None:
+    days, cases = Days(), []
+    for number in range(100):
+        cases.append(case(f"site{number}", f"cause {number}"))
+        days.stand(*cases)
+        days.go(3 * MINUTE)
+    assert len(days.sent) <= 12
+    days.go(2 * HOUR)
+    assert sum(len(one.items) for one in days.sent) == 100
+
+
+def test_quiet_hours_hold_what_is_not_critical() -> None:
+    every = frozenset(range(7))
+    quiet = Window(every, 22 * 60, 7 * 60, ZoneInfo("UTC"), "22:00-07:00")
+    days = Days(replace(MAIL, quiet=(quiet,)), START + 11 * HOUR)
+    days.stand(case("a"), case("b", "worse", severity=CRITICAL), case("c", "short"))
+    days.go(HOUR)
+    assert days.told == [(News.RAISED, ("b",))]
+    days.stand(case("a"))
+    days.go(6 * HOUR)
+    assert days.told == []
+    days.go(2 * HOUR)
+    # What was over by then is not told, but for the end of what was.
+    assert days.told == [(News.RAISED, ("a",)), (News.OVER, ("b",))]
+    always = Window(every, 0, 1440, ZoneInfo("UTC"), "00:00-24:00")
+    days = Days(replace(MAIL, quiet=(always,)))
+    days.stand(case("a"))
+    days.go(HOUR)
+    assert days.told == [(News.RAISED, ("a",))]
+
+
+def test_a_notifier_hears_what_it_is_to_hear() -> None:
+    days = Days(replace(MAIL, about=frozenset({EXPIRY}), level=CRITICAL))
+    days.stand(case("a"), case("b", kind=DANE, severity=CRITICAL))
+    days.go(DAY)
+    assert days.told == []
+    days.stand(case("a", severity=CRITICAL))
+    days.decide()
+    assert days.told == [(News.RAISED, ("a",))]
+    # Not that its own messages fail: that is for the others.
+    days = Days()
+    days.stand(case("mail", kind=AlarmKind.NOTIFIER), case("sms", kind=AlarmKind.NOTIFIER))
+    days.go(DAY / 2)
+    assert [item.alarm.subjects for item in days.sent[0].items if item.alarm] == [("sms",)]
+
+
+def test_a_notifier_that_fails_is_sent_what_stands_later() -> None:
+    days = Days(works=False)
+    days.stand(case("a"), case("b", "other"))
+    days.go(DAY)
+    trouble = days.book.notifier("mail").trouble
+    assert trouble is not None
+    assert trouble.attempts > 5
+    days.stand(case("a"))
+    days.restart()
+    days.works = True
+    days.go(6 * HOUR)
+    assert days.told == [(News.RAISED, ("a",))]
+    assert days.book.notifier("mail").trouble is None
+
+
+def test_another_address_is_tried_at_once() -> None:
+    days = Days(works=False)
+    days.stand(case("a"))
+    days.go(6 * HOUR)
+    days.works, days.rule = True, replace(MAIL, fingerprint="other")
+    days.decide()
+    assert days.told == [(News.RAISED, ("a",))]
+
+
+def test_a_restart_tells_nothing_again() -> None:
+    days = Days()
+    days.stand(case("a"), case("b", "other", severity=CRITICAL, step=2))
+    for _ in range(12):
+        days.go(HOUR)
+        days.restart()
+    assert days.told == [(News.RAISED, ("b",)), (News.RAISED, ("a",))]
+
+
+@pytest.mark.parametrize("what", ["a.example:web", "a.example", "www1", "dane"])
+def test_a_silence_holds_messages_and_its_end_tells(what: str) -> None:
+    days = Days()
+    days.book = silenced(days.book, silence(what, 2 * DAY, "root", "maintenance", days.now))
+    days.stand(case("a.example:web", kind=DANE, places=("www1",)))
+    days.go(47 * HOUR)
+    assert days.told == []
+    days.go(2 * HOUR)
+    assert days.told == [(News.RAISED, ("a.example:web",))]
+
+
+def test_a_silence_about_one_does_not_silence_the_others() -> None:
+    days = Days()
+    days.book = silenced(days.book, silence("a", 2 * DAY, "root", "known", days.now))
+    days.stand(case("a", severity=CRITICAL), case("b"))
+    days.go(HOUR)
+    (item,) = days.sent[0].items
+    assert item.alarm is not None
+    assert (item.alarm.subjects, item.alarm.severity) == (("b",), WARNING)
+    days.book = unsilenced(days.book, "a")
+    days.decide()
+    assert [one.news for one in days.sent[1].items] == [News.WORSE]
+
+
+def test_the_end_is_told_under_a_silence_too() -> None:
+    days = Days()
+    days.stand(case("a"))
+    days.go(HOUR)
+    days.book = silenced(days.book, silence("a", 30 * DAY, "root", "known", days.now))
+    days.stand()
+    days.go(HOUR)
+    assert [news for news, _ in days.told] == [News.RAISED, News.OVER]
+
+
+@pytest.mark.parametrize("length", [timedelta(), -DAY, 91 * DAY])
+def test_a_silence_without_an_end_is_refused(length: timedelta) -> None:
+    with pytest.raises(Refused) as caught:
+        silence("a", length, "root", "because", START)
+    assert caught.value.reason.code is Denied.SILENCE_LENGTH
+    with pytest.raises(Refused) as caught:
+        silence("a", DAY, "root", " ", START)
+    assert caught.value.reason.code is Denied.SILENCE_WHY
+
+
+def test_silences_go_when_they_ended() -> None:
+    book = silenced(AlarmBook(), silence("a", DAY, "root", "known", START))
+    assert silenced(book, silence("a", 2 * DAY, "root", "known", START)).silences[1:] == ()
+    assert without_ended(book, START + DAY).silences
+    assert not without_ended(book, START + 3 * DAY).silences
+
+
+YEARS = 2000 * DAY
+
+
+@pytest.mark.parametrize("jump", [YEARS, -YEARS, HOUR, -HOUR])
+def test_a_clock_that_is_set_neither_floods_nor_silences(jump: timedelta) -> None:
+    days = Days()
+    days.stand(case("a"), case("b", "other"))
+    days.go(HOUR)
+    assert len(days.sent) == 1
+    days.now += jump
+    days.go(22 * HOUR)
+    assert len(days.sent) == 1
+    days.stand(case("a"), case("b", "other"), case("c", "third"))
+    days.go(3 * HOUR)
+    assert len(days.sent) in (2, 3)
+    days.stand()
+    days.go(HOUR)
+    assert sum(item.news is News.OVER for one in days.sent for item in one.items) == 3
+
+
+def test_a_clock_that_goes_to_and_fro_does_not_flood() -> None:
+    for jump in (YEARS, 20 * DAY, DAY, HOUR):
+        days = Days()
+        days.stand(case("a"))
+        for _ in range(120):
+            days.go(MINUTE)
+            days.now += jump
+            days.go(MINUTE)
+            days.now -= jump
+        assert len(days.sent) <= 3, jump
+
+
+def test_a_clock_that_the_daemon_sees_jump() -> None:
+    days = Days()
+    days.stand(case("a"))
+    days.go(HOUR)
+    days.book, days.now = moved(days.book, 10 * DAY), days.now + 10 * DAY
+    days.go(20 * HOUR)
+    assert len(days.sent) == 1
+    days.book = moved(days.book, timedelta.max)
+    days.book = moved(days.book, timedelta.min)
+
+
+def test_a_silence_does_not_last_under_another_clock() -> None:
+    days = Days()
+    days.book = silenced(days.book, silence("a", 2 * DAY, "root", "known", days.now))
+    days.stand(case("a"))
+    days.go(HOUR)
+    days.now -= YEARS
+    days.go(HOUR)
+    assert days.told == [(News.RAISED, ("a",))]
+
+
+def test_notifiers_that_left_the_configuration_are_forgotten() -> None:
+    days = Days()
+    days.stand(case("a"))
+    days.go(HOUR)
+    days.book = with_notifiers(days.book, ["mail", "sms"])
+    assert set(days.book.notifiers) == {"mail", "sms"}
+    days.book = with_notifiers(days.book, ["sms"])
+    days.stand()
+    days.go(3 * DAY)
+    assert days.book.raised == {}
