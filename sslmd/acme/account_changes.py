@@ -8,13 +8,15 @@ is asked for, and stays beside the old one until the CA was seen to have one of 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from sslmd.acme import account_folders
+from sslmd.acme.account_folders import Folder
 from sslmd.acme.account_homes import Home
-from sslmd.acme.accounts import Accounts, UsedAccount, address_of
+from sslmd.acme.accounts import Accounts, NoAccountError, UsedAccount, address_of
 from sslmd.acme.certbot import AcmeServer
 from sslmd.acme.signing import KnownKey
 from sslmd.core.errors import Refused, SslmError
@@ -55,6 +57,8 @@ async def roll_over(
                     await accounts.ask(KEY_CHANGE, asked, server)
                 except SslmError as err:
                     failed = err
+                except NoAccountError as err:
+                    failed = err.error
                 after = await accounts.settled(home, server)
                 if after is not None:  # orders that are under way know it by this name
                     accounts.signer.enter(account.name, KnownKey(server.url, after.key))
@@ -65,9 +69,25 @@ async def roll_over(
     return after
 
 
-async def look(accounts: Accounts, home: Home, server: AcmeServer) -> Account:
-    """Return the account as the CA has it."""
-    return await _change(accounts, home, server, contact=None)
+async def look(accounts: Accounts, home: Home, server: AcmeServer, folder: Folder) -> Account:
+    """Return an account as the CA has it; nothing of it is changed, there or on disk.
+
+    Raises `Transient` or `Permanent` where the CA does not tell, or the key cannot be used.
+    """
+    key = await accounts.in_thread(folder.key)
+    name = f"look {next(_LOOKS)} {home.path} {server.url} {folder.ident}"
+    accounts.signer.enter(name, KnownKey(server.url, key))
+    try:
+        address = await accounts.in_thread(address_of, server)
+        asked = ChangeAccount(address, AcmeAccount(name, folder.uri))
+        answer = await _answered(accounts, asked, server)
+    finally:
+        accounts.signer.leave(name)
+    return replace(answer, uri=folder.uri)
+
+
+# Who looks at one account at the same time has a name of his own for its key.
+_LOOKS = itertools.count()
 
 
 async def set_contact(
@@ -81,13 +101,16 @@ async def set_contact(
 async def deactivate(accounts: Accounts, home: Home, server: AcmeServer) -> str:
     """End an account (§7.3.6), which nothing brings back; return where its files are now.
 
-    One that has ended already, after a try that was cut short, is put away.
+    One that has ended already, after a try that was cut short, or that the CA does not know, is put
+    away.
     """
     async with _changing(accounts, home, server) as (account, name):
         address = await accounts.in_thread(address_of, server)
         asked = ChangeAccount(address, AcmeAccount(name, account.uri), deactivate=True)
         try:
             await accounts.ask(ACCOUNT, asked, server)
+        except NoAccountError:
+            pass
         except SslmError as err:
             if not _has_ended(err):
                 raise
@@ -104,14 +127,23 @@ def _has_ended(err: SslmError) -> bool:
 
 
 async def _change(
-    accounts: Accounts, home: Home, server: AcmeServer, contact: tuple[str, ...] | None
+    accounts: Accounts, home: Home, server: AcmeServer, contact: tuple[str, ...]
 ) -> Account:
     async with _changing(accounts, home, server) as (account, name):
         address = await accounts.in_thread(address_of, server)
         asked = ChangeAccount(address, AcmeAccount(name, account.uri), contact=contact)
-        answer = await accounts.ask(ACCOUNT, asked, server)
-    assert isinstance(answer, Account)
+        answer = await _answered(accounts, asked, server)
     return replace(answer, uri=account.uri)
+
+
+async def _answered(accounts: Accounts, asked: ChangeAccount, server: AcmeServer) -> Account:
+    """Ask; an account that the CA does not know is its refusal, in its words."""
+    try:
+        answer = await accounts.ask(ACCOUNT, asked, server)
+    except NoAccountError as err:
+        raise err.error from None
+    assert isinstance(answer, Account)
+    return answer
 
 
 @asynccontextmanager

@@ -23,11 +23,12 @@ from sslmd.acme.ca_problem import ca_error
 from sslmd.acme.certbot import AcmeServer, eab_key
 from sslmd.acme.certbot_log import MOST_NAME, one_line
 from sslmd.acme.directory import roots_in
+from sslmd.acme.new_accounts import NewAccounts
 from sslmd.acme.signing import Binding, KnownKey, Signer, is_of
 from sslmd.config.model import Engines
 from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient
 from sslmd.core.failed import Failed
-from sslmd.core.holds import Holds, hold_of
+from sslmd.core.holds import Holds
 from sslmd.core.reason import Reason, Said
 from sslmd.net.acme_messages import (
     REGISTER,
@@ -118,21 +119,24 @@ class Accounts:
         self.in_thread, self.now = in_thread, now
         self.net_ask, self._tell = ask, tell
         self.holds = Holds()
+        self.new = NewAccounts(self.holds, now, self.note_holds)
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
-        self._registering: dict[str, asyncio.Lock] = {}
         self._making: dict[tuple[str, str], asyncio.Task[UsedAccount]] = {}
-        # A claim of a home's name, one at a time.
-        self._claiming = asyncio.Lock()
+        # A claim of a home's name, and notes, one at a time.
+        self._claiming, self._noting = asyncio.Lock(), asyncio.Lock()
 
     def load(self) -> None:
-        """Read what CAs asked to be left alone with, before a restart; blocks."""
-        for hold in HOLDS_NOTE.read(self.tree.holds_note).hold:
+        """Read what CAs asked for and made before a restart; blocks."""
+        note = HOLDS_NOTE.read(self.tree.holds_note)
+        for hold in note.hold:
             self.holds.add(hold, self.now())
+        for made in note.made:
+            self.holds.account_made(made)
 
     async def note_holds(self) -> None:
-        """Note what CAs asked to be left alone with."""
-        async with self._claiming:
-            note = HoldsNote(self.holds.noted())
+        """Note what CAs asked to be left alone with, and the accounts that they made."""
+        async with self._noting:
+            note = HoldsNote(self.holds.noted(), tuple(self.holds.accounts_made()))
             await self.in_thread(HOLDS_NOTE.write, self.tree.holds_note, note)
 
     def lock(self, home: Home, server: str) -> asyncio.Lock:
@@ -267,7 +271,10 @@ class Accounts:
             else:
                 await self.in_thread(account_folders.end_change, folder)
             return await self.entered(home, server, folder)
-        await self.in_thread(account_folders.set_aside, home.path, server.url, folder, self.now())
+        aside = await self.in_thread(
+            account_folders.set_aside, home.path, server.url, folder, self.now()
+        )
+        self._tell("order-trouble", Reason(Failed.ACCOUNT_LOST, aside=aside))
         return None
 
     async def _existing(self, server: AcmeServer, key: AccountKey) -> Account | None:
@@ -279,7 +286,7 @@ class Accounts:
                 await self.in_thread(address_of, server), AcmeAccount(name), only_existing=True
             )
             answer = await self.ask(REGISTER, asked, server)
-        except _NoAccountError:
+        except NoAccountError:
             return None
         finally:
             self.signer.leave(name)
@@ -288,15 +295,11 @@ class Accounts:
 
     async def _make(self, home: Home, server: AcmeServer) -> UsedAccount:
         """Make an account, with the key of an earlier try if there is one."""
-        # One at a time at a CA: what it says to the first keeps back the others.
-        making = self._registering.setdefault(server.url, asyncio.Lock())
-        async with making, self.lock(home, server.url):
+        async with self.new.turn(server), self.lock(home, server.url):
             if (found := await self.settled(home, server)) is not None:
                 return found  # it was made meanwhile
             binding = await self.in_thread(_binding, server)
-            if (hold := self.holds.new_account(server.url, self.now())) is not None:
-                why = Reason(Failed.MANY_ACCOUNTS_HELD, url=server.url, why=Said(hold.said))
-                raise RateLimited(why, hold.limit, retry_at=hold.until)
+            self.new.check(server)
             folder = await self.in_thread(account_folders.begin, home.path, server.url, self.now())
             account = await self.entered(home, server, folder)
             self.signer.enter(account.name, KnownKey(server.url, account.key, binding))
@@ -308,17 +311,17 @@ class Accounts:
             )
             try:
                 answer = await self.ask(REGISTER, asked, server)
-            except _NoAccountError as err:
+            except NoAccountError as err:
                 raise err.error from None
             except RateLimited as err:
-                if (hold := hold_of(err, server.url, "", "", self.now())) is not None:
-                    self.holds.add(hold, self.now())
+                await self.new.refused(server, err)
                 raise
             finally:
                 self.signer.enter(account.name, KnownKey(server.url, account.key))
             assert isinstance(answer, Account)
             if not is_of(answer.uri, server.url):
                 raise _foreign(answer.uri, server.url)
+            await self.new.count(server, home)
             await self.in_thread(folder.note_uri, answer.uri)
         self._tell("account-made", Reason(Failed.ACCOUNT_MADE, account=answer.uri))
         return replace(account, folder=replace(folder, uri=answer.uri))
@@ -334,12 +337,12 @@ class Accounts:
         if isinstance(answer, AcmeProblem):
             error = ca_error(answer, server.url, self.now(), binds=bool(server.eab_kid))
             if answer.type == "accountDoesNotExist":
-                raise _NoAccountError(error)
+                raise NoAccountError(error)
             raise error
         return answer
 
 
-class _NoAccountError(Exception):
+class NoAccountError(Exception):
     """The CA has no account with that key. `error`: in its words."""
 
     def __init__(self, error: SslmError) -> None:

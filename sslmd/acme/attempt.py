@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from sslmd.acme.certbot import AcmeServer
@@ -22,6 +23,19 @@ from sslmd.store.layout import OrderFolders
 
 # Returns when the whole world can see the challenges.
 Prove = Callable[[Sequence[Challenge]], Awaitable[None]]
+
+
+class OrderPermit(Protocol):
+    """Who counts what a CA counts, and may be against an order (I14)."""
+
+    def sends(self, replaces: str) -> datetime:
+        """Take in that an order is about to be sent, and what it replaces; return the time of it.
+
+        Raises `Transient` where it may not be sent now.
+        """
+
+    def was_sent(self, at: datetime) -> None:
+        """Take in that one was sent then, by who was ended since; told twice, it is one."""
 
 
 class AccountLostError(Exception):
@@ -100,3 +114,9 @@ class CaEngine(Protocol):
         Raises what `prove` raises, `Transient`, `ValidationFailed` or `Permanent` in the CA's own
         words, or `AccountLostError`.
         """
+
+
+def wished_profile(attempt: Attempt, served: Directory) -> str:
+    """Return the profile to ask for: a wish that the CA does not know is none."""
+    wish = attempt.server.profile
+    return wish if wish in served.profiles else ""

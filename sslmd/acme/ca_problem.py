@@ -12,20 +12,30 @@ from urllib.parse import urlsplit
 
 from sslmd.acme.certbot_log import MOST_DETAIL, MOST_NAME, Unvalidated, one_line
 from sslmd.acme.problems import to_error
-from sslmd.acme.refusals import Problem, ProblemKind, answers, http_error, judged, not_validated
+from sslmd.acme.refusals import (
+    Problem,
+    ProblemKind,
+    answers,
+    http_error,
+    judged,
+    not_validated,
+    retry_at,
+)
 from sslmd.core.errors import SslmError
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
 from sslmd.net.acme_messages import AcmeProblem, Authorization
 
-# Why there was no answer, as the process names it, and the facts that its words are.
+# Why there was no answer, as the process names it; and what has no words of the system's.
 _UNREACHED = {
+    "no-answer": Failed.NO_ANSWER,
     "not-trusted": Failed.NOT_TRUSTED,
     "tls-failed": Failed.TLS_FAILED,
     "unresolved": Failed.UNRESOLVED,
     "cut-short": Failed.CUT_SHORT,
     "not-http": Failed.NOT_HTTP,
 }
+_WITHOUT_WORDS = (Failed.CUT_SHORT, Failed.NOT_HTTP)
 
 # Statuses of a directory that say that it is somewhere else (RFC 9110 §15.5).
 _NOWHERE = (404, 410)
@@ -75,7 +85,8 @@ def problem_of(problem: AcmeProblem, url: str, now: datetime, *, binds: bool = F
     if problem.kind == "unreachable":
         return _unreachable(problem, where, said)
     if problem.kind == "late":
-        return Problem(ProblemKind.CA_TROUBLE, Reason(Failed.NOT_LOOKED_IN_TIME, ca=ca_name(url)))
+        why = Reason(Failed.NOT_LOOKED_IN_TIME, ca=ca_name(url))
+        return Problem(ProblemKind.CA_TROUBLE, why, retry_at(problem.retry_after, now))
     if problem.type == "no-directory":
         return _refused(Reason(Failed.NO_DIRECTORY, url=where))
     what = Said(one_line(problem.type, MOST_NAME))
@@ -89,18 +100,14 @@ def _unreachable(problem: AcmeProblem, where: str, said: Said | None) -> Problem
     if problem.type == "too-long":
         why = Reason(Failed.CA_ODD, url=where, what=Said(problem.type), said=said)
         return Problem(ProblemKind.TOO_MUCH, why)
-    reason: Reason | Said
-    if problem.type == Failed.NO_ANSWER:
-        reason = Reason(Failed.NO_ANSWER, seconds=said)
-    elif problem.type == Failed.NOT_TRUSTED:
-        is_unknown = problem.unknown_root or None
-        reason = Reason(Failed.NOT_TRUSTED, said=said, unknown_root=is_unknown)
-    elif problem.type in _UNREACHED:
-        code = _UNREACHED[problem.type]
-        takes_words = code in (Failed.TLS_FAILED, Failed.UNRESOLVED)
-        reason = Reason(code, said=said) if takes_words else Reason(code)
-    else:
-        reason = said or Said(problem.type)
+    reason: Reason | Said = said or Said(one_line(problem.type, MOST_NAME))
+    code = _UNREACHED.get(problem.type)
+    if code in _WITHOUT_WORDS:
+        reason = Reason(code)
+    elif code is Failed.NO_ANSWER and said:
+        reason = Reason(code, seconds=said)
+    elif code is not None and said:
+        reason = Reason(code, said=said, unknown_root=problem.unknown_root or None)
     return Problem(ProblemKind.UNREACHABLE, Reason(Failed.CA_UNREACHABLE, url=where, why=reason))
 
 

@@ -27,6 +27,7 @@ from sslmd.acme.account_folders import newest
 from sslmd.acme.launch import closed, limited, tied
 from sslmd.acme.orders import CertbotOrder
 from sslmd.config.model import CaAccount, CaInfo, Engines, Validation
+from sslmd.core.buckets import CaLimit, Rate
 from sslmd.core.errors import Permanent
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
@@ -80,6 +81,7 @@ class AcmeServer:
     """The ACME server to ask, and what it wants to know. `root`: PEM to trust for its HTTPS.
 
     `ca`: how accounts that are shared there are called. `own`: each certificate has one.
+    `account_rate`: how many it makes in a time, None if that is not known.
     """
 
     url: str
@@ -94,6 +96,7 @@ class AcmeServer:
     requests: int = 8
     ca: str = ""
     own: bool = True
+    account_rate: Rate | None = None
 
 
 def server_of(ca: CaInfo, email: str) -> AcmeServer:
@@ -111,6 +114,7 @@ def server_of(ca: CaInfo, email: str) -> AcmeServer:
         requests=ca.requests,
         ca=ca.name,
         own=ca.account is CaAccount.OWN,
+        account_rate=ca.kept.get(CaLimit.ACCOUNTS),
     )
 
 
@@ -122,6 +126,7 @@ def test_server_of(ca: CaInfo, email: str, *, binds_accounts: bool) -> AcmeServe
         root=ca.test_server_root,
         preferred_chain="",
         ca=f"{ca.name}.test",
+        account_rate=ca.test_kept.get(CaLimit.ACCOUNTS),
     )
     return server if binds_accounts else replace(server, eab_kid="", eab_hmac_key_file=None)
 

@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ParamSpec, TypeVar
 
-from sslmd.acme import accounts, certbot
-from sslmd.acme.attempt import AccountLostError, Attempt, Prove
+from sslmd.acme import accounts, certbot, order_note
+from sslmd.acme.account_homes import Home
+from sslmd.acme.attempt import AccountLostError, Attempt, OrderPermit, Prove, wished_profile
 from sslmd.acme.certbot import LogMark
 from sslmd.acme.certbot_log import read_log
 from sslmd.acme.directory import Directory
+from sslmd.acme.order_note import NotedOrder
 from sslmd.acme.orders import CertbotOrder, Orders
 from sslmd.acme.problems import StillProcessing, limit_met, read_problem, to_error
 from sslmd.acme.refusals import ProblemKind, retry_at
-from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
+from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient, ValidationFailed
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
 from sslmd.core.told import Doing
@@ -65,6 +67,7 @@ class Certbot:
     progress: Callable[[Reason | None], None]
     tell: Callable[[str, Reason], None]
     accounts: accounts.Accounts
+    permit: OrderPermit
 
     @property
     def takes_place(self) -> bool:
@@ -89,10 +92,12 @@ class Certbot:
 
     async def issue(self, served: Directory, prove: Prove) -> Issued:
         """Order the certificate, and return it (`CaEngine.issue`)."""
-        del served
         attempt, place = self.attempt, self.attempt.place
-        await self.accounts.linked(attempt.server, place.home, make=True)
+        account = await self.make_account()
+        at = self.permit.sends("")
         await self.in_thread(certbot.prepare, place, attempt.csr, attempt.server)
+        asked = NotedOrder("", account, at.isoformat(), wished_profile(attempt, served))
+        await self.in_thread(order_note.note, place, asked)
         run = _Run(self)
         try:
             said = await run.run(prove)
@@ -119,7 +124,14 @@ class Certbot:
         attempt, place, new_order = self.attempt, self.attempt.place, served.new_order
         server, csr = attempt.server, attempt.csr
         await self.accounts.linked(server, place.home, make=False)
+        noted = await self.in_thread(order_note.noted, place, csr, server, self.now())
+        if noted is not None:
+            self.permit.was_sent(noted.at)
         url = await self.in_thread(certbot.interrupted, place, csr, server, new_order, self.now())
+        if not url and noted is not None and noted.url:
+            account = await self.in_thread(accounts.account_uri, place.home, server.url)
+            same = account == noted.account and noted.profile == wished_profile(attempt, served)
+            url = noted.url if same else ""
         if not url:
             return None
         self.progress(Reason(Doing.TAKES_UP, order=url))
@@ -131,6 +143,9 @@ class Certbot:
             self.progress(None)
         if status == 0:
             return await self.in_thread(certbot.collect, place, csr, server)
+        if status == certbot.NOTHING_TO_RESUME and noted is not None and noted.url:
+            # One of the engine's, before `ca_engine` was changed: certbot cannot go on with it.
+            self.tell("order-trouble", Reason(Failed.ORDER_LEFT, order=url))
         if status in (certbot.NOTHING_TO_RESUME, certbot.RESUME_INVALID):
             return None
         if status == certbot.RESUME_PROCESSING:
@@ -148,24 +163,37 @@ class Certbot:
         """
         place, server = self.attempt.place, self.attempt.server
         self.progress(Reason(Doing.MAKES_ACCOUNT, url=server.url))
-        if (shared := await self.accounts.linked(server, place.home, make=True)) is not None:
-            self.progress(None)
-            return shared.uri
-        await self.in_thread(certbot.prepare, place, self.attempt.csr, server)
         try:
-            before = await self.in_thread(certbot.log_mark, place)
-            argv = certbot.register_command(server, place, self.program)
-            late = Reason(Failed.NO_ACCOUNT_MADE, url=server.url, seconds=BEGINNING.seconds)
-            status, program = await self._ended(argv, BEGINNING, late)
-            if status != 0:
-                raise await self.problem(status, program.text, before)
+            shared = await self.accounts.linked(server, place.home, make=True)
+            return shared.uri if shared is not None else await self._make_own()
         finally:
             self.progress(None)
-            await self.in_thread(certbot.clear, place)
-        account = await self.in_thread(accounts.account_uri, place.home, server.url)
-        if not account:
-            said = Said(program.said)
-            raise Transient(Reason(Failed.NO_ACCOUNT_LEFT, url=server.url, said=said))
+
+    async def _make_own(self) -> str:
+        """Have certbot make one for this certificate alone, if there is none."""
+        place, server, new = self.attempt.place, self.attempt.server, self.accounts.new
+        async with new.turn(server):
+            if account := await self.in_thread(accounts.account_uri, place.home, server.url):
+                return account
+            new.check(server)
+            await self.in_thread(certbot.prepare, place, self.attempt.csr, server)
+            try:
+                before = await self.in_thread(certbot.log_mark, place)
+                argv = certbot.register_command(server, place, self.program)
+                late = Reason(Failed.NO_ACCOUNT_MADE, url=server.url, seconds=BEGINNING.seconds)
+                status, program = await self._ended(argv, BEGINNING, late)
+                if status != 0:
+                    raise await self.problem(status, program.text, before)
+            except RateLimited as err:
+                await new.refused(server, err)
+                raise
+            finally:
+                await self.in_thread(certbot.clear, place)
+            account = await self.in_thread(accounts.account_uri, place.home, server.url)
+            if not account:
+                said = Said(program.said)
+                raise Transient(Reason(Failed.NO_ACCOUNT_LEFT, url=server.url, said=said))
+            await new.count(server, Home(place.home, is_shared=False))
         self.tell("account-made", Reason(Failed.ACCOUNT_MADE, account=account))
         return account
 

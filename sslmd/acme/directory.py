@@ -25,6 +25,9 @@ from sslmd.net.link import Asker
 TIMEOUT = 20.0
 LATE = 5.0
 
+# Requests that may be under way at a CA at one time, where nobody says otherwise.
+REQUESTS = 8
+
 # What a directory tells in lists: so many entries of so many characters.
 MOST_TEXTS = 100
 MOST_TEXT = 253
@@ -47,15 +50,27 @@ class Directory:
     renewal_info: str = ""
 
 
-async def fetch(url: str, root: Path | None, net: Asker, *, seconds: float = TIMEOUT) -> Directory:
+async def fetch(
+    url: str,
+    root: Path | None,
+    net: Asker,
+    *,
+    seconds: float = TIMEOUT,
+    age: float = 0.0,
+    requests: int = REQUESTS,
+) -> Directory:
     """Return the directory at `url`; `root` is a PEM file of CAs to trust for its HTTPS.
+
+    One that is no older than `age` seconds will do. `requests`: as for `CaAddress.most`.
 
     Raises `Transient` if it cannot be had now, `Permanent` if it is none.
     """
     roots = await asyncio.to_thread(roots_in, root, url)
     try:
         async with asyncio.timeout(seconds + LATE):
-            found = await net.call(DIRECTORY, OfServer(CaAddress(url, roots), seconds))
+            found = await net.call(
+                DIRECTORY, OfServer(CaAddress(url, roots, requests), seconds, age)
+            )
     except TimeoutError:
         found = AcmeProblem("unreachable", url, type=Failed.NO_ANSWER, detail=f"{seconds:g}")
     if isinstance(found, AcmeProblem):

@@ -1,37 +1,35 @@
 """Orders by the network process, from the request to the certificate (RFC 8555 §7.4).
 
-The daemon leads: each step is a question that can be asked again, and an order's URL, noted as soon
-as it is known, is all that has to be kept. So an order outlives whoever is killed meanwhile, and is
-gone on with: with challenges that are still to be shown, finalized, waited for, or fetched (I5).
-Nothing is offered to the CA before `prove` has returned (I8).
+The daemon leads: each step is a question that can be asked again. That an order is asked for is
+noted before the CA hears of it, and its URL as soon as it is known; that is all that has to be
+kept. So an order outlives whoever is killed meanwhile, and is gone on with: with challenges that
+are still to be shown, finalized, waited for, or fetched (I5). Nothing is offered to the CA before
+`prove` has returned (I8).
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sslmd.acme import certbot, order_note
 from sslmd.acme.account_folders import newest
-from sslmd.acme.accounts import Accounts, UsedAccount, address_of
-from sslmd.acme.attempt import AccountLostError, Attempt, Prove
+from sslmd.acme.attempt import Prove
 from sslmd.acme.ca_problem import ca_name, problem_of, unvalidated
 from sslmd.acme.certbot_log import MOST_NAME, one_line
 from sslmd.acme.directory import Directory
+from sslmd.acme.engine_steps import EngineSteps, was_refused
 from sslmd.acme.order_note import NotedOrder
 from sslmd.acme.orders import TOKEN, Challenge
-from sslmd.acme.permits import Question
 from sslmd.acme.problems import StillProcessing, to_error
-from sslmd.acme.refusals import ProblemKind, retry_at
+from sslmd.acme.refusals import retry_at
 from sslmd.acme.signing import is_of
 from sslmd.acme.wishes import chain_for
 from sslmd.core.errors import Permanent, Transient
@@ -39,24 +37,16 @@ from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
 from sslmd.core.told import Doing
 from sslmd.net import acme_messages as messages
-from sslmd.net.acme_messages import AcmeOrder, AcmeProblem, Authorization, CaAddress
-from sslmd.net.link import Asker, Operation
+from sslmd.net.acme_messages import AcmeOrder, AcmeProblem, Authorization
 from sslmd.pki.local_ca import Issued
-from sslmd.processes import InThread
 from sslmd.store import files
 from sslmd.store.layout import CERT, CHAIN, FULLCHAIN
-
-Q = TypeVar("Q", bound=Question)
-A = TypeVar("A")
 
 # Seconds for the CA to validate, to make the certificate, and to do either for an order that is
 # taken up: what it is still at work on then is asked for again later.
 VALIDATING = 1800.0
 ISSUING = 300.0
 TAKING_UP = 20.0
-
-# Seconds beside these for requests, their repetitions, and another process if one dies.
-ASKING = 300.0
 
 _END = "-----END CERTIFICATE-----"
 
@@ -69,24 +59,10 @@ _NO_REPLACEMENT = frozenset({"alreadyReplaced", "malformed", "unauthorized", "co
 
 
 @dataclass(slots=True)
-class Engine:
-    """Gets the certificate of one attempt; see `attempt.CaEngine`.
+class Engine(EngineSteps):
+    """Gets the certificate of one attempt; see `attempt.CaEngine`."""
 
-    `net` asks the CA; `progress` hears what is done, `tell` event and line.
-    """
-
-    attempt: Attempt
-    net: Asker
-    accounts: Accounts
-    in_thread: InThread
-    now: Callable[[], datetime]
-    progress: Callable[[Reason | None], None]
-    tell: Callable[[str, Reason], None]
-    _account: UsedAccount | None = None
     _open: AcmeOrder | None = None  # found by `take_up`, and waits for its challenges
-    _address: CaAddress = field(default_factory=lambda: CaAddress(""))
-    _binds: bool = False
-    _replaces: str = ""
 
     @property
     def takes_place(self) -> bool:
@@ -121,24 +97,52 @@ class Engine:
 
     async def take_up(self, served: Directory) -> Issued | None:
         """Go on with an order that was cut short, as far as it goes without challenges."""
+        try:
+            return await self._taken_up(await self._begin(served), served)
+        finally:
+            self.progress(None)
+
+    async def _taken_up(self, profile: str, served: Directory) -> Issued | None:
         attempt, place = self.attempt, self.attempt.place
-        profile = await self._begin(served)
         noted = await self.in_thread(
-            order_note.noted, place, attempt.csr, attempt.server, profile, self.now()
+            order_note.noted, place, attempt.csr, attempt.server, self.now()
         )
-        if noted is None:
-            noted = await self.in_thread(self._of_certbot, served, profile)
+        if noted is None or not noted.url:
+            noted = await self.in_thread(self._of_certbot, served, profile) or noted
         if noted is None:
             return None
         account = await self.accounts.of_uri(attempt.server, place.home, noted.account)
-        if account is None:
-            return None
         self._account = account
+        if not noted.url:
+            noted = await self._asked_for(noted)
+        if noted is None or account is None or noted.profile != profile:
+            return None
         self.progress(Reason(Doing.TAKES_UP, order=noted.url))
-        try:
-            return await self._take_up(noted)
-        finally:
-            self.progress(None)
+        return await self._take_up(noted)
+
+    async def _asked_for(self, noted: NotedOrder) -> NotedOrder | None:
+        """Return the order that was asked for, and of which no answer came; None without one.
+
+        A CA that lists the orders of an account (RFC 8555 §7.1.2.1) tells whether it has it. Others
+        give the same one to who asks for the same names again, as Let's Encrypt does, or another.
+        """
+        url, place = self.attempt.server.url, self.attempt.place
+        self.permit.was_sent(noted.at)
+        found: tuple[AcmeOrder, ...] | AcmeProblem = ()
+        if self._account is not None:
+            self.progress(Reason(Doing.FINDS_ORDER, url=url))
+            asked = messages.FindOrder(*self._of, self._names, noted.profile)
+            found = await self._asked(messages.FIND_ORDER, asked)
+        if isinstance(found, AcmeProblem) and found.kind in ("unreachable", "late"):
+            raise self._error(found)
+        ours = () if isinstance(found, AcmeProblem) else found[:1]
+        if not all(is_of(order.url, url) for order in ours) or not ours:
+            self.tell("order-trouble", Reason(Failed.ORDER_ASKED, url=url, at=noted.at))
+            await self.in_thread(certbot.clear, place)
+            return None
+        found_again = replace(noted, url=ours[0].url)
+        await self.in_thread(order_note.note, place, found_again)
+        return found_again
 
     def _of_certbot(self, served: Directory, profile: str) -> NotedOrder | None:
         """Return the order that a certbot was cut short at, before there was an engine; blocks."""
@@ -169,7 +173,12 @@ class Engine:
             await self.in_thread(certbot.forget_offered, place)
             self._open = order
             return None
-        return await self._finish(order, TAKING_UP if order.status == "processing" else ISSUING)
+        issued = await self._finish(order, TAKING_UP if order.status == "processing" else ISSUING)
+        if order.status != "ready" and not await self.in_thread(_is_for, issued, self.attempt.csr):
+            self.tell("order-trouble", Reason(Failed.ORDER_OF_OTHERS, order=order.url))
+            await self.in_thread(certbot.clear, place)
+            return None
+        return issued
 
     async def _look(self, noted: NotedOrder) -> AcmeOrder | None:
         """Return how an order stands, None for one that the CA does not know."""
@@ -225,22 +234,36 @@ class Engine:
         if now_has is None or now_has.key.thumbprint != used.key.thumbprint:
             raise Transient(Reason(Failed.ACCOUNT_KEY_CHANGED, account=used.uri))
 
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(str(name) for name in self.attempt.service.spec.all_names())
+
     async def _new_order(self, profile: str) -> AcmeOrder:
         attempt, replaces = self.attempt, self._replaces
-        names = tuple(str(name) for name in attempt.service.spec.all_names())
-        asked = messages.AskOrder(*self._of, names, profile, replaces)
-        order = await self._asked(messages.NEW_ORDER, asked)
+        asked = messages.AskOrder(*self._of, self._names, profile, replaces)
+        order = await self._sent(asked)
         if replaces and isinstance(order, AcmeProblem) and _refuses_replacement(order):
             why = problem_of(order, attempt.server.url, self.now()).why
             self.tell("order-trouble", Reason(Failed.REPLACES_REFUSED, why=why))
-            order = await self._asked(messages.NEW_ORDER, replace(asked, replaces=""))
+            order = await self._sent(replace(asked, replaces=""))
         if isinstance(order, AcmeProblem):
             raise self._error(order)
-        if not is_of(order.url, attempt.server.url):
-            raise self._odd(order.url, "other-host")
+        return order
+
+    async def _sent(self, asked: messages.AskOrder) -> AcmeOrder | AcmeProblem:
+        """Ask for an order; noted before and after, so that nobody asks for a second one."""
+        attempt, place = self.attempt, self.attempt.place
         assert self._account is not None
-        made = NotedOrder(order.url, self._account.uri, self.now().isoformat(), profile)
-        await self.in_thread(order_note.begin, attempt.place, attempt.csr, attempt.server, made)
+        at = self.permit.sends(asked.replaces)
+        noted = NotedOrder("", self._account.uri, at.isoformat(), asked.profile)
+        await self.in_thread(order_note.begin, place, attempt.csr, attempt.server, noted)
+        order = await self._asked(messages.NEW_ORDER, asked)
+        if isinstance(order, AcmeOrder) and not is_of(order.url, attempt.server.url):
+            raise self._odd(order.url, "other-host")
+        if isinstance(order, AcmeOrder):
+            await self.in_thread(order_note.note, place, replace(noted, url=order.url))
+        elif was_refused(order):
+            await self.in_thread(certbot.clear, place)
         return order
 
     def _challenges(self, found: Sequence[Authorization]) -> list[tuple[Challenge, str]]:
@@ -289,7 +312,8 @@ class Engine:
             csr = await self.in_thread(_der, attempt.csr)
             asked = messages.Finalize(*self._of, order.url, csr, seconds)
             order = await self._done(messages.FINALIZE, asked, seconds)
-        if order.status == "processing":
+        lags = order.status in ("pending", "ready") and bool(order.retry_after)
+        if order.status == "processing" or lags:
             when = retry_at(order.retry_after, self.now())
             order_url = one_line(order.url, MOST_NAME)
             why = Reason(Failed.ORDER_OPEN, order=order_url)
@@ -312,65 +336,6 @@ class Engine:
             raise Transient(Reason(Failed.CA_ODD, url=url, what=Said("no-certificate")))
         return issued
 
-    # --- asking ---
-
-    async def _begin(self, served: Directory) -> str:
-        """Take what the CA says of itself; return the profile to ask for: a wish that it knows."""
-        self._binds = served.external_account_required
-        self._replaces = self.attempt.replaces if served.renewal_info else ""
-        self._address = await self.in_thread(address_of, self.attempt.server)
-        wish = self.attempt.server.profile
-        return wish if wish in served.profiles else ""
-
-    @property
-    def _of(self) -> tuple[CaAddress, messages.AcmeAccount]:
-        assert self._account is not None
-        return self._address, self._account.asked
-
-    async def _asked(
-        self, operation: Operation[Q, A | AcmeProblem], asked: Q, seconds: float = 0.0
-    ) -> A | AcmeProblem:
-        """Ask; a time that is over is a problem like others."""
-        try:
-            with self.accounts.signer.asking(asked):
-                async with asyncio.timeout(seconds + ASKING):
-                    return await self.net.call(operation, asked)
-        except TimeoutError:
-            return AcmeProblem("late", self.attempt.server.url)
-
-    async def _done(
-        self, operation: Operation[Q, A | AcmeProblem], asked: Q, seconds: float = 0.0
-    ) -> A:
-        """Ask something about an order; raises what the CA says to it, and then forgets it.
-
-        What may pass is asked of the same order again, by a later try.
-        """
-        found = await self._asked(operation, asked, seconds)
-        if not isinstance(found, AcmeProblem):
-            return found
-        if found.kind == "acme" and _is_final(found):
-            await self.in_thread(certbot.clear, self.attempt.place)
-        raise self._error(found)
-
-    def _error(self, found: AcmeProblem) -> Exception:
-        url, now = self.attempt.server.url, self.now()
-        problem = problem_of(found, url, now, binds=self._binds)
-        if problem.kind is ProblemKind.ACCOUNT_LOST:
-            return AccountLostError(problem.why)
-        return to_error(problem, now)
-
-    def _odd(self, url: str, what: str, said: str = "") -> Transient:
-        words = Said(one_line(said, MOST_NAME)) if said else None
-        url, what = one_line(url, MOST_NAME), one_line(what, MOST_NAME)
-        return Transient(Reason(Failed.CA_ODD, url=url, what=Said(what), said=words))
-
-
-def _is_final(found: AcmeProblem) -> bool:
-    """Whether the same request would be refused again, for this order."""
-    passing = ("rateLimited", "badNonce", "orderNotReady", "serverInternal")
-    is_ours = HTTPStatus.BAD_REQUEST <= found.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return is_ours and found.status != HTTPStatus.TOO_MANY_REQUESTS and found.type not in passing
-
 
 def _refuses_replacement(found: AcmeProblem) -> bool:
     is_meant = found.type in _NO_REPLACEMENT or found.status == HTTPStatus.CONFLICT
@@ -379,6 +344,17 @@ def _refuses_replacement(found: AcmeProblem) -> bool:
 
 def _der(csr: bytes) -> bytes:
     return x509.load_pem_x509_csr(csr).public_bytes(Encoding.DER)
+
+
+def _is_for(issued: Issued, csr: bytes) -> bool:
+    """Whether a certificate is for a request's key; one that cannot be read is judged later."""
+    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    wanted = x509.load_pem_x509_csr(csr).public_key().public_bytes(*form)
+    try:
+        key = x509.load_pem_x509_certificate(issued.cert_pem).public_key()
+        return key.public_bytes(*form) == wanted
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return True
 
 
 def _write(folder: str, chains: Sequence[str], wish: str) -> None:

@@ -22,21 +22,23 @@ from sslmd.acme.account_key import b64
 from sslmd.net.acme_messages import (
     AskAccount,
     AskOrder,
-    AskSignature,
     ChangeAccount,
     ChangeKey,
     Fetch,
     Finalize,
+    FindOrder,
     OfAuthorizations,
     Offer,
     OfOrder,
 )
+from sslmd.net.sign_messages import AskSignature
 
 Question = (
     AskAccount
     | ChangeAccount
     | ChangeKey
     | AskOrder
+    | FindOrder
     | OfOrder
     | OfAuthorizations
     | Offer

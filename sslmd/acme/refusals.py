@@ -94,7 +94,10 @@ def judged(problem: AcmeProblem, ca: str, now: datetime, *, binds: bool = False)
 
     if code == "accountDoesNotExist":
         return Problem(ProblemKind.ACCOUNT_LOST, says())
-    if code == "rateLimited" or problem.status == HTTPStatus.TOO_MANY_REQUESTS:
+    # With 5xx a CA says that it has too much to do, whoever asks; often without saying until when.
+    busy = problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not problem.retry_after
+    limits = code == "rateLimited" or problem.status == HTTPStatus.TOO_MANY_REQUESTS
+    if limits and not busy:
         if _PAUSED.search(detail):
             return Problem(ProblemKind.REFUSED, says())
         when = retry_at(problem.retry_after, now, detail) or now + UNTOLD
@@ -112,8 +115,8 @@ def judged(problem: AcmeProblem, ca: str, now: datetime, *, binds: bool = False)
 _TOO_MUCH = (
     (CaLimit.ORDERS, re.compile(r"from this account|new-orders-per-account")),
     (CaLimit.NAMES, re.compile(r"this exact set of|per-exact-set")),
-    (CaLimit.DOMAIN, re.compile(r'already issued for "([a-z0-9.-]{1,253})"')),
-    (CaLimit.FAILED, re.compile(r'failed authorizations \(\d+\) for "([a-z0-9.*-]{1,253})"')),
+    (CaLimit.DOMAIN, re.compile(r'already issued for "([a-z0-9.:/-]{1,253})"')),
+    (CaLimit.FAILED, re.compile(r'failed authorizations \(\d+\) for "([a-z0-9.*:-]{1,253})"')),
     (CaLimit.ACCOUNTS, re.compile(r"too many (?:new )?registrations")),
 )
 

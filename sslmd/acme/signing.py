@@ -31,8 +31,8 @@ from sslmd.acme.permits import (
 )
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
-from sslmd.net.acme_messages import PUBLIC_KEY, SIGN, AskSignature, OfKey, PublicKey, Signature
 from sslmd.net.link import Handlers
+from sslmd.net.sign_messages import PUBLIC_KEY, SIGN, AskSignature, OfKey, PublicKey, Signature
 from sslmd.net.telling import Seldom
 
 _PORTS = {"https": 443, "http": 80}

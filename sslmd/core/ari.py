@@ -206,6 +206,16 @@ def _urgent_since(
     return at if end <= now or pulled_forward else None
 
 
+def is_within(advice: Advice | None, now: datetime) -> bool:
+    """Whether it is within the window of a set: an order then that says what it replaces is free.
+
+    A window that lies in the past, as in an incident, is no such window at Let's Encrypt.
+    """
+    if advice is None or advice.begin is None or advice.end is None:
+        return False
+    return advice.begin <= now < advice.end
+
+
 def pause(life: timedelta) -> timedelta:
     """Return how long a set that replaced another at a CA's wish is left before the next wish."""
     return max(min(life * BACKSTOP, MOST_PAUSE), LEAST_PAUSE)

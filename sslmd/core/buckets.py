@@ -5,9 +5,9 @@ Of a bucket that is refilled evenly one moment is all that has to be known: when
 moves that by `Rate.refill`, and can be taken as long as it then lies no more than `Rate.every`
 ahead. A clock that is set does no harm: what lies further ahead counts as a bucket that is empty.
 
-Let's Encrypt's limits: https://letsencrypt.org/docs/rate-limits/. Renewals, which are orders for
-exactly the names of an older certificate, are free of `FREE_OF_RENEWALS`; an order that says what
-it `replaces` (RFC 9773 §5), within the CA's window, of all of them.
+Let's Encrypt's limits: https://letsencrypt.org/docs/rate-limits/ (of 2026-08-05). Renewals, which
+are orders for exactly the names of an older certificate, are free of `FREE_OF_RENEWALS`; an order
+that says what it `replaces` (RFC 9773 §5), within the CA's window, of all of them.
 """
 
 from __future__ import annotations
@@ -62,10 +62,12 @@ KNOWN: Mapping[str, Rates] = {
         CaLimit.NAMES: Rate(5, 7 * _DAY),
         CaLimit.DOMAIN: Rate(50, 7 * _DAY),
     },
-    # https://letsencrypt.org/docs/staging-environment/; nobody gets near the others.
+    # https://letsencrypt.org/docs/staging-environment/ (of 2026-04-10). Nobody gets near its limits
+    # of certificates: 30,000 a week for a set of names, as many a second for a domain.
     LETS_ENCRYPT_STAGING: {
         CaLimit.ACCOUNTS: Rate(50, 3 * _HOUR),
         CaLimit.ORDERS: Rate(1500, 3 * _HOUR),
+        CaLimit.FAILED: Rate(200, _HOUR),
     },
 }
 

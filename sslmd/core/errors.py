@@ -87,6 +87,17 @@ class RateLimited(Transient):
         self.whose = whose
 
 
+class Paced(Transient):
+    """A limit of a CA is against it before `retry_at`: no failure, it waits for that.
+
+    `limit`: as of `RateLimited`.
+    """
+
+    def __init__(self, what: Reason | str, limit: str, *, retry_at: datetime) -> None:
+        super().__init__(what, retry_at=retry_at)
+        self.limit = limit
+
+
 class ValidationFailed(Transient):
     """A CA looked for the challenges of `names` and did not find them: it counts that."""
 

@@ -51,6 +51,9 @@ class Failed(Code):
     ORDERS_CUT_SHORT = "orders-cut-short"
     ORDER_UNTOLD = "order-untold"
     ORDER_OPEN = "order-open"
+    ORDER_ASKED = "order-asked"
+    ORDER_LEFT = "order-left"
+    ORDER_OF_OTHERS = "order-of-others"
     ORDER_NOT_TAKEN_UP = "order-not-taken-up"
     # http-01
     NO_WEB = "no-web"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sslmd.core.errors import ImpossibleTransition, Trouble
 from sslmd.core.events import (
@@ -338,6 +338,8 @@ def _apply(state: CertState, event: Event) -> CertState:
             return _advised(state, event)
         case WasOrdered():
             made = event.order
+            if made in state.ordered:
+                return state  # told once more by a start after it was cut short
             kept_orders = [o for o in state.ordered if abs(made.at - o.at) < ISSUED_COUNTED]
             return replace(state, ordered=(*kept_orders, made)[-MOST_ORDERED:])
         case TrialAsked():
@@ -368,7 +370,7 @@ def counted(
     before: tuple[FailedValidation, ...], names: Iterable[str], now: datetime
 ) -> tuple[FailedValidation, ...]:
     """Return the failed validations that still count after `names` failed at `now`."""
-    recent = [one for one in before if timedelta() <= now - one.at < COUNTED]
+    recent = [one for one in before if abs(now - one.at) < COUNTED]
     return (*recent, *(FailedValidation(name, now) for name in names))[-MOST_COUNTED:]
 
 

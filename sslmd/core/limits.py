@@ -50,8 +50,10 @@ def failed_too_often(
     most = max(rate.most - 1, 1)
     times: dict[str, list[datetime]] = defaultdict(list)
     for one in failed:
-        if now - rate.every < one.at <= now:
-            times[one.name.removeprefix("*.")].append(one.at)
+        # One of the future, by a clock that was set back since, counts as of now; not for ever.
+        at = min(one.at, now)
+        if now - at < rate.every and one.at - now < rate.every:
+            times[one.name.removeprefix("*.")].append(at)
     worst: tuple[str, datetime] | None = None
     for name in sorted({name.removeprefix("*.") for name in names}):
         recent = sorted(times[name])

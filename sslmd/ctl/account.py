@@ -31,9 +31,10 @@ def add(commands: Commands) -> None:
         "account",
         run,
         "show and change the accounts at ACME CAs",
-        "list: every account, and how many certificates use it. show: its URL, and the CAA record "
-        "that allows this account alone. contact: the addresses that the CA knows (none: it "
-        "forgets them). rollover: another key for the account. deactivate: its end, for good. "
+        "list: every account, and how many certificates use it. show: its URL, what the CA says of "
+        "it, and the CAA record that allows this account alone. contact: the addresses that the CA "
+        "knows (none: it forgets them). rollover: another key for the account. deactivate: its "
+        "end, for good. "
         "share: certificates that have accounts of their own use the CA's one account from now on.",
         arg("action", choices=("list", "show", *_CHANGES), nargs="?", default="list"),
         arg("of", metavar="CA|CERT", nargs="?", default="", help="a CA of ca-info.conf, or a CERT"),
@@ -87,6 +88,7 @@ def _show(one: Fields) -> None:
     rows = {
         "account": one.text("url") or "none yet: the first order makes it",
         "CA": " ".join(filter(None, (one.text("ca"), one.text("server")))),
+        "it says": one.text("at_ca"),
         "EAB": one.text("eab_kid"),
         "since": local(since, now) if since else "",
         "folder": one.text("folder"),
@@ -96,8 +98,6 @@ def _show(one: Fields) -> None:
     for name, value in rows.items():
         if value:
             say(f"{name:<8} {value}")
-    if one.flag("key_changing"):
-        say("key      another was asked for; which one the CA has is found out at the next use")
     if lines := one.texts("caa"):
         say("CAA      allows this account alone:")
     for line in lines:

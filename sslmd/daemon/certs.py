@@ -12,8 +12,17 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
-from sslmd.core.errors import Failure, RateLimited, SslmError, Transient, Trouble, ValidationFailed
+from sslmd.core.errors import (
+    Failure,
+    Paced,
+    RateLimited,
+    SslmError,
+    Transient,
+    Trouble,
+    ValidationFailed,
+)
 from sslmd.core.events import AttemptFailed, Event, Rolled, TrialEnded
 from sslmd.core.jobs import (
     Certify,
@@ -83,12 +92,9 @@ class Certs:
         self._zones = zones
         self._held = held
         self._decided_at: dict[CertId, datetime] = {}
-        self.pacing = Pacing(
-            self._site,
-            registry,
-            lambda cert: loop.touch(self.name, cert),
-            ordering.accounts.holds,
-        )
+        touch = partial(loop.touch, self.name)
+        self.pacing = Pacing(self._site, registry, touch, ordering.accounts.holds)
+        self.pacing.serve(ordering)
         self.failures = 0
 
     # --- what comes next ---
@@ -106,11 +112,10 @@ class Certs:
             jobs.append(decision.job)
         if entry.state.trial is not None and not entry.hold:
             kind = entry.state.trial.kind
-            if (limited := self.pacing.trial(cert, self._site.now())) is None:
+            if (waits := self.pacing.trial(cert, self._site.now())) is None:
                 jobs.append(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
             else:
-                trial_at = limited.until
-                why = limited.reason(str(entry.wanted.spec.signer))
+                why, trial_at = waits
                 progress = Reason(Doing.TRIAL_WAITS, kind=kind, why=why)
         idle = not queue.busy(f"cert {cert}") and not queue.busy(f"trial {cert}")
         if idle and entry.progress != progress:
@@ -226,6 +231,9 @@ class Certs:
         )
         try:
             event: Event = await work(job, self._ordering, self._delivering, self._zones)
+        except Paced as err:
+            self.pacing.sent_back(job.cert, err)
+            return
         except Exception as err:
             await self._failed(job, err)
             return
@@ -239,9 +247,14 @@ class Certs:
         try:
             how = await trial(job, self._ordering)
             failed = False
+        except Paced as err:
+            self.pacing.sent_back(job.cert, err, trial=True)
+            return
         except SslmError as err:
             how = err.reason
             after = err.retry_at if isinstance(err, Transient) else None
+            if isinstance(err, RateLimited):
+                self._hold(job.cert, err, trial=True)
         except Exception as err:
             how = Reason(Held.OWN_ERROR, error=Said(repr(err)))
             self._bus.bug(self._site.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert)
@@ -273,9 +286,14 @@ class Certs:
         if job.cert not in self._registry:
             return  # a reload took it away meanwhile
         failed = err.names if isinstance(err, ValidationFailed) else ()
-        if isinstance(err, RateLimited) and self.pacing.held(job.cert, err):
-            self._ordering.threads.in_background(self._ordering.accounts.note_holds())
+        if isinstance(err, RateLimited):
+            self._hold(job.cert, err)
         self._registry.put(job.cert, AttemptFailed(what, trouble, failed))
+
+    def _hold(self, cert: CertId, err: RateLimited, *, trial: bool = False) -> None:
+        """Take in that a CA wants to be left alone, and note what others are held by too."""
+        if self.pacing.held(cert, err, trial=trial):
+            self._ordering.threads.in_background(self._ordering.accounts.note_holds())
 
     def _view(self, cert: CertId) -> View:
         """Return what is known of a certificate, and what failed for others of its account."""

@@ -220,8 +220,6 @@ class Daemon:
                 self._bug,
                 lambda cert, how: hub.progress(cert, how),
                 lambda cert, names: hub.count(cert, Counted(_now(), names)),
-                lambda cert, issuance: hub.certs.pacing.issued(cert, issuance),
-                lambda cert, server: hub.certs.pacing.ordered(cert, server),
             ),
             self._bus,
             arguments.jobs,

@@ -15,13 +15,14 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
+from math import ceil
 from typing import Any, TypeVar
 
 from acme import messages as acme
 from josepy.json_util import field
 
 from sslmd.net import acme_messages as messages
-from sslmd.net.acme_ca import Ca, Signing
+from sslmd.net.acme_ca import Ca, Signing, WebOf
 from sslmd.net.acme_messages import (
     Account,
     AcmeAccount,
@@ -36,34 +37,37 @@ from sslmd.net.acme_messages import (
 from sslmd.net.acme_read import (
     ProblemError,
     account_of,
-    alternates_of,
     b64,
     directory_of,
     identifier_of,
     json_of,
+    links_of,
     nonsense,
+    orders_of,
     pem_of,
     seconds_of,
     time_of,
     unreached,
     url_in,
 )
-from sslmd.net.web import Reply, UnreachedError
+from sslmd.net.sign_messages import AskSignature
+from sslmd.net.web import Reply, UnreachedError, Web
 
 T = TypeVar("T")
 
 PublicKey = Callable[[str], Awaitable[str]]
 
-# Seconds between polls where the CA names none: at first, the factor, at most; and what its
-# Retry-After is held to.
+# Seconds between polls where the CA names none: at first, the factor, at most.
 FIRST_POLL, SLOWER, LONGEST_POLL = 0.3, 1.5, 10.0
-MOST_RETRY_AFTER = 60.0
 
 # Seconds for which a CA that fails is asked on: later it is the daemon that comes again.
 PATIENCE = 20.0
 
 # CAs that are known although nothing is asked of them: each has its connections.
 MOST_CAS = 32
+
+# Pages of an account's list of orders that are read, and orders of it that are looked at.
+MOST_PAGES, MOST_LOOKED_AT = 200, 20
 
 # Other chains that are fetched.
 MOST_CHAINS = 5
@@ -79,11 +83,12 @@ class OrderBody(acme.NewOrder):
 
 
 class AcmeSteps:
-    """All CAs. `sign` and `public_key` ask the daemon."""
+    """All CAs. `sign` and `public_key` ask the daemon; `web` makes requests."""
 
-    def __init__(self, sign: Signing, public_key: PublicKey) -> None:
+    def __init__(self, sign: Signing, public_key: PublicKey, web: WebOf = Web) -> None:
         self._sign = sign
         self._public_key = public_key
+        self._web = web
         self._cas: dict[CaAddress, Ca] = {}
 
     def handlers(self) -> Mapping[Any, Callable[[Any], Awaitable[Any]]]:
@@ -94,6 +99,7 @@ class AcmeSteps:
             messages.ACCOUNT: self._told(self._account),
             messages.KEY_CHANGE: self._told(self._change_key),
             messages.NEW_ORDER: self._told(self._new_order),
+            messages.FIND_ORDER: self._told(self._find_order),
             messages.ORDER: self._told(self._order),
             messages.AUTHORIZATIONS: self._told(self._authorizations),
             messages.OFFER: self._told(self._offer),
@@ -127,7 +133,7 @@ class AcmeSteps:
         ca = self._cas.pop(server, None)
         if ca is None:
             try:
-                ca = Ca(server, self._sign)
+                ca = Ca(server, self._sign, self._web)
             except UnreachedError as err:
                 raise unreached(server.url, err) from None
         self._cas[server] = ca  # used last
@@ -141,7 +147,7 @@ class AcmeSteps:
                 self._cas.pop(each).close()
 
     async def _directory(self, ca: Ca, asked: messages.OfServer) -> AcmeDirectory:
-        ca.forget_directory()
+        ca.forget_directory(asked.age)
         try:
             async with asyncio.timeout(asked.seconds):
                 found = await ca.directory()
@@ -161,7 +167,7 @@ class AcmeSteps:
         elif asked.binding_kid:
             key = await self._key(asked.account)
             fields["external_account_binding"] = await ca.signed(
-                messages.AskSignature(
+                AskSignature(
                     server=asked.server.url,
                     key=asked.account.key,
                     url=url,
@@ -188,7 +194,7 @@ class AcmeSteps:
             raise ProblemError(AcmeProblem("nonsense", asked.server.url, type="no-key-change"))
         old = json.loads(await self._key(asked.account))
         inner = await ca.signed(
-            messages.AskSignature(
+            AskSignature(
                 server=asked.server.url,
                 key=asked.new_key,
                 url=url,
@@ -218,6 +224,29 @@ class AcmeSteps:
 
     async def _order(self, ca: Ca, asked: messages.OfOrder) -> AcmeOrder:
         return ca.order(await ca.post(asked.account, asked.url), asked.url)
+
+    async def _find_order(self, ca: Ca, asked: messages.FindOrder) -> tuple[AcmeOrder, ...]:
+        """Look through the account's list of orders, the last ones first (§7.1.2.1)."""
+        loop = asyncio.get_running_loop()
+        end, names = loop.time() + asked.seconds, {name.lower() for name in asked.names}
+        where = url_in(json_of(await ca.post(asked.account, asked.account.uri)), "orders")
+        listed: list[str] = []
+        for _ in range(MOST_PAGES):
+            if not where or loop.time() >= end:
+                break
+            reply = await ca.post(asked.account, where)
+            listed += orders_of(reply)
+            where = next(iter(links_of(reply, "next")), "")
+        for url in reversed(listed[-MOST_LOOKED_AT:]):
+            if loop.time() >= end:
+                break
+            with suppress(ProblemError):  # one that is no more
+                order = ca.order(await ca.post(asked.account, url), url)
+                waits = order.status in ("pending", "ready")
+                as_asked = asked.profile in ("", order.profile)
+                if waits and as_asked and {name.lower() for name in order.names} == names:
+                    return (order,)
+        return ()
 
     async def _authorizations(
         self, ca: Ca, asked: messages.OfAuthorizations
@@ -299,7 +328,7 @@ class AcmeSteps:
         reply = await ca.post(asked.account, asked.url)
         chains = [pem_of(reply)]
         if asked.alternates:
-            for url in alternates_of(reply)[:MOST_CHAINS]:
+            for url in links_of(reply, "alternate")[:MOST_CHAINS]:
                 with suppress(ProblemError):  # a wish; the certificate itself is there
                     chains.append(pem_of(await ca.post(asked.account, url)))
         return Chains(tuple(chains))
@@ -331,12 +360,17 @@ class _Poll:
         self._pause = FIRST_POLL
         self._at = asyncio.get_running_loop().time()
         self._failing: float | None = None  # since when
+        self._is_told = False  # by the CA
 
     async def sleep(self, end: float, url: str) -> None:
-        """Wait; raises `ProblemError` (late) where that would be too long."""
+        """Wait; raises `ProblemError` (late) where that would be too long.
+
+        Nobody is asked before the time that he named: what is waited for is left to the daemon.
+        """
         now = asyncio.get_running_loop().time()
         if max(self._at, now) >= end:
-            raise ProblemError(AcmeProblem("late", url))
+            later = f"{ceil(self._at - now)}" if self._is_told and self._at > now else ""
+            raise ProblemError(AcmeProblem("late", url, retry_after=later))
         await asyncio.sleep(max(0.0, self._at - now))
 
     def next(self, reply: Reply) -> None:
@@ -344,8 +378,9 @@ class _Poll:
         self._failing = None
         said = seconds_of(reply.headers.get("retry-after", ""))
         pause, self._pause = self._pause, min(self._pause * SLOWER, LONGEST_POLL)
+        self._is_told = said is not None
         if said is not None:
-            pause = min(max(said, FIRST_POLL), MOST_RETRY_AFTER)
+            pause = max(said, FIRST_POLL)
         self._at = asyncio.get_running_loop().time() + pause
 
     def failed(self, err: ProblemError, end: float) -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from acme import messages as acme
@@ -22,10 +22,8 @@ from sslmd.net.acme_messages import (
     AcmeChallenge,
     AcmeOrder,
     AcmeProblem,
-    AskSignature,
     Authorization,
     CaAddress,
-    Signature,
 )
 from sslmd.net.acme_read import (
     MOST_ENTRIES,
@@ -43,9 +41,30 @@ from sslmd.net.acme_read import (
     unreached,
     url_in,
 )
+from sslmd.net.sign_messages import AskSignature, Signature
 from sslmd.net.web import Reply, UnreachedError, Web
 
 Signing = Callable[[AskSignature], Awaitable[Signature]]
+
+
+class Requester(Protocol):
+    """Who makes requests, see `net.web.Web`."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Return the answer, whatever its status; raises `UnreachedError`."""
+
+    def close(self) -> None:
+        """Let go of all connections."""
+
+
+# Makes one, of the roots to trust and how many requests may be under way.
+WebOf = Callable[[str, int], Requester]
 
 # How often one request is made with another nonce; nonces that are kept.
 MOST_NONCES = 8
@@ -74,10 +93,10 @@ _JOSE = {"Content-Type": "application/jose+json"}
 class Ca:
     """One CA: its connections, its directory, nonces that it gave. `users`: who asks it now."""
 
-    def __init__(self, server: CaAddress, sign: Signing) -> None:
+    def __init__(self, server: CaAddress, sign: Signing, web: WebOf = Web) -> None:
         self._server = server
         self._sign = sign
-        self._web = Web(server.roots, max(1, min(server.most, 32)))
+        self._web = web(server.roots, max(1, min(server.most, 32)))
         self._directory: tuple[float, dict[str, Any]] | None = None
         self._fetching = asyncio.Lock()
         self._nonces: list[str] = []
@@ -87,9 +106,11 @@ class Ca:
         """Let go of its connections."""
         self._web.close()
 
-    def forget_directory(self) -> None:
-        """Have it fetched again."""
-        self._directory = None
+    def forget_directory(self, age: float) -> None:
+        """Have it fetched again, unless it is younger than so many seconds."""
+        now = asyncio.get_running_loop().time()
+        if self._directory is not None and now - self._directory[0] >= age:
+            self._directory = None
 
     async def directory(self) -> dict[str, Any]:
         """Return the directory; raises `ProblemError` for what is none."""
@@ -224,6 +245,7 @@ class Ca:
                 problem=problem_of(reply, error) if isinstance(error, dict) else None,
                 replaces=text_of(document.get("replaces")),
                 retry_after=reply.headers.get("retry-after", "")[:100],
+                profile=text_of(document.get("profile")),
             )
 
         return object_of(reply, read)

@@ -85,10 +85,14 @@ class AcmeDirectory:
 @message
 @dataclass(frozen=True, slots=True)
 class OfServer:
-    """Asks for a CA's directory, which may take `seconds`, with all redirects."""
+    """Asks for a CA's directory, which may take `seconds`, with all redirects.
+
+    One that was fetched so many seconds ago (`age`) will do.
+    """
 
     server: CaAddress
     seconds: float = 30.0
+    age: float = 0.0
 
 
 DIRECTORY: Operation[OfServer, AcmeDirectory | AcmeProblem] = Operation(
@@ -163,7 +167,7 @@ class AcmeOrder:
     """An order as the CA has it (§7.1.3); `status` as §7.1.6 names it.
 
     `problem`: why it became invalid. `replaces`: as the CA repeats it (RFC 9773 §5). `retry_after`:
-    as it was sent, for an order that the CA is at work on.
+    as it was sent, for an order that the CA is at work on. `profile`: where the CA says so.
     """
 
     url: str
@@ -175,6 +179,7 @@ class AcmeOrder:
     problem: AcmeProblem | None = None
     replaces: str = ""
     retry_after: str = ""
+    profile: str = ""
 
 
 @message
@@ -191,6 +196,26 @@ class AskOrder:
 
 NEW_ORDER: Operation[AskOrder, AcmeOrder | AcmeProblem] = Operation(
     "acme.new-order", AskOrder, AcmeOrder | AcmeProblem, repeatable=False
+)
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class FindOrder:
+    """Asks whether an account has an order for these names that waits for us (§7.1.2.1).
+
+    () where there is none, or the CA lists no orders. `seconds`: how long is looked.
+    """
+
+    server: CaAddress
+    account: AcmeAccount
+    names: tuple[str, ...]
+    profile: str = ""
+    seconds: float = 60.0
+
+
+FIND_ORDER: Operation[FindOrder, tuple[AcmeOrder, ...] | AcmeProblem] = Operation(
+    "acme.find-order", FindOrder, tuple[AcmeOrder, ...] | AcmeProblem
 )
 
 
@@ -336,55 +361,3 @@ class RenewalInfo:
 RENEWAL_INFO: Operation[OfCertificate, RenewalInfo | AcmeProblem] = Operation(
     "acme.renewal-info", OfCertificate, RenewalInfo | AcmeProblem
 )
-
-
-# --- what the process asks of the daemon ------------------------------------------------------
-
-
-@message
-@dataclass(frozen=True, slots=True)
-class AskSignature:
-    """Asks for the signature of a request (§6.2). `payload`: base64url, as it is sent.
-
-    `uri`: the account's URL, "" for its public key in place of it. `nonce` "": an inner signature
-    (§7.3.5), or with `binding_kid` that of an external account (§7.3.4).
-    """
-
-    server: str
-    key: str
-    url: str
-    payload: str
-    nonce: str = ""
-    uri: str = ""
-    binding_kid: str = ""
-
-
-@message
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """A signature with its protected header, base64url; "" if the daemon does not give one."""
-
-    protected: str = ""
-    signature: str = ""
-
-
-SIGN: Operation[AskSignature, Signature] = Operation("sign", AskSignature, Signature)
-
-
-@message
-@dataclass(frozen=True, slots=True)
-class OfKey:
-    """Asks for the public half of an account's key, as JWK (RFC 7517): for a change of keys."""
-
-    key: str
-
-
-@message
-@dataclass(frozen=True, slots=True)
-class PublicKey:
-    """A JWK as JSON text."""
-
-    jwk: str
-
-
-PUBLIC_KEY: Operation[OfKey, PublicKey] = Operation("public-key", OfKey, PublicKey)

@@ -204,11 +204,27 @@ def joined(url: str, other: str) -> str:
         return ""
 
 
-def alternates_of(reply: Reply) -> list[str]:
-    """Return where other chains are (§7.4.2), of the CA's own places alone."""
-    found = re.findall(r'<([^<>]*)>\s*;\s*rel="?alternate"?', reply.headers.get("link", ""))
+def links_of(reply: Reply, kind: str) -> list[str]:
+    """Return where an answer leads to, of the CA's own places alone.
+
+    `kind`: `alternate`, other chains (§7.4.2), or `next`, more of a list (§7.1.2.1).
+    """
+    found = re.findall(rf'<([^<>]*)>\s*;\s*rel="?{kind}"?', reply.headers.get("link", ""))
     urls = [joined(reply.url, one) for one in found]
     return [url for url in urls if origin_of(url) == origin_of(reply.url)]
+
+
+def orders_of(reply: Reply) -> tuple[str, ...]:
+    """Return what a list of orders names (§7.1.2.1), the last of too many.
+
+    step-ca sends the list itself, without the object around it.
+    """
+    try:
+        found = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return ()
+    found = found.get("orders") if isinstance(found, dict) else found
+    return texts_of(found[-MOST_ENTRIES:]) if isinstance(found, list) else ()
 
 
 def pem_of(reply: Reply) -> str:

@@ -26,6 +26,7 @@ from sslmd.net import (
     probe,
     probe_messages,
     sandbox,
+    sign_messages,
 )
 from sslmd.net.acme import AcmeSteps
 from sslmd.net.link import A, Asker, Handlers, Operation, Q, link_on
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
 
 def _load() -> None:
     """Make all that is made at first use: later there is no file to make it of."""
-    kinds = (messages, acme_messages, dns_messages, probe_messages)
+    kinds = (messages, acme_messages, dns_messages, probe_messages, sign_messages)
     for operation in [one for module in kinds for one in vars(module).values()]:
         if isinstance(operation, Operation):
             _ = operation.asked, operation.answered
@@ -88,11 +89,11 @@ async def _serve(end: socket.socket, limits: tuple[NetLimit, ...]) -> None:
 def handlers_of(daemon: Asker) -> Handlers:
     """Return what can be asked here; `daemon` is asked to sign."""
 
-    async def sign(asked: acme_messages.AskSignature) -> acme_messages.Signature:
-        return await daemon.call(acme_messages.SIGN, asked)
+    async def sign(asked: sign_messages.AskSignature) -> sign_messages.Signature:
+        return await daemon.call(sign_messages.SIGN, asked)
 
     async def public_key(key: str) -> str:
-        return (await daemon.call(acme_messages.PUBLIC_KEY, acme_messages.OfKey(key))).jwk
+        return (await daemon.call(sign_messages.PUBLIC_KEY, sign_messages.OfKey(key))).jwk
 
     return {
         **AcmeSteps(sign, public_key).handlers(),

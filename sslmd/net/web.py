@@ -143,7 +143,9 @@ class Web:
             end.close()
         if len(content) > MOST_BYTES:
             raise UnreachedError("too-long", str(MOST_BYTES))
-        kept = {name.lower()[:100]: value[:MOST_HEADER] for name, value in answer.headers.items()}
+        # What came in several lines is one list (RFC 9110 §5.3): `Link` does.
+        found = {name: answer.headers[name] for name in answer.headers}
+        kept = {name.lower()[:100]: value[:MOST_HEADER] for name, value in found.items()}
         return Reply(url, answer.status, kept, content)
 
     def _manager(self, url: str) -> urllib3.PoolManager:

@@ -2,7 +2,7 @@
 
     certs/.hosts/<host>.toml     lost, what a host should not have any more is reported, and stays
     certs/<zone>/.dane.toml      lost, it costs a wait
-    certs/.accounts/holds.toml   lost, a CA is asked once more than it wants
+    certs/.accounts/holds.toml   lost, a CA is asked once more than it wants, or for more accounts
     certs/.notices.toml          lost, what is raised is told once more
     certs/.accounts/<ca>/sslmd.toml   lost, the folder's name and its accounts tell whose it is
 
@@ -19,7 +19,7 @@ from operator import attrgetter
 
 from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.errors import Trouble
-from sslmd.core.holds import CaHold
+from sslmd.core.holds import AccountMade, CaHold
 from sslmd.core.host.needs import Belonging
 from sslmd.core.names import BadName, CertId, DomainName, GroupName, parse_service
 from sslmd.core.notice_book import AlarmBook
@@ -169,9 +169,10 @@ HOME_NOTE = NoteKind(HomeNote, Nonsense.ANEW)
 
 @dataclass(frozen=True, slots=True)
 class HoldsNote:
-    """What CAs asked to be left alone with."""
+    """What CAs asked to be left alone with, and the accounts that they made lately."""
 
     hold: tuple[CaHold, ...] = ()
+    made: tuple[AccountMade, ...] = ()
 
 
 HOLDS_NOTE = NoteKind(HoldsNote, Nonsense.ANEW)

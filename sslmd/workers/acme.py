@@ -1,8 +1,8 @@
 """One order at an ACME CA, from the CSR to its certificate: who may order, and what is proven.
 
 An engine (`acme/engine.py`, `acme/certbot_run.py`) speaks to the CA. Here is what it does not know:
-what was ordered before and how often, what can be known before an order, and that the world has to
-see a challenge before the CA looks (I8).
+what was ordered before and how often (`may_order`), what can be known before an order, and that the
+world has to see a challenge before the CA looks (I8).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sslmd.acme import certbot, directory
+from sslmd.acme import account_homes, certbot, directory
 from sslmd.acme.attempt import AccountLostError, Attempt, CaEngine
 from sslmd.acme.certbot import AcmeServer
 from sslmd.acme.certbot_run import Certbot
@@ -25,22 +25,26 @@ from sslmd.acme.orders import Challenge
 from sslmd.config.model import Engines
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed
-from sslmd.core.limits import failed_too_often
-from sslmd.core.names import ZoneName
+from sslmd.core.limits import names_mark
+from sslmd.core.names import CertId, ZoneName
 from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
 from sslmd.core.told import Doing
 from sslmd.dns.aims import Aim, Learnt
 from sslmd.pki.local_ca import Issued
 from sslmd.workers.http import FileChallenges
+from sslmd.workers.may_order import MayOrder, check_issued, count_offered
 from sslmd.workers.preflight import Preflight
-from sslmd.workers.tools import Ordering, wanted_of
+from sslmd.workers.tools import Ordering
 
 # An order that waits longer than this for name servers, beyond `dns_check_delay`, makes room
 # where others wait for its place: a zone that is broken must not keep out the rest (I6).
 PATIENCE = timedelta(minutes=5)
 LOOK_AROUND = 5.0  # seconds
 
+# Seconds for which it is known what a CA says of itself. Let's Encrypt answers 40 such questions a
+# second (https://letsencrypt.org/docs/rate-limits/#overall-requests-limit).
+KNOWN_FOR = 60.0
 # What is said of an address where no CA is.
 _NO_CA = frozenset({Failed.NO_DIRECTORY, Failed.FOREIGN_DIRECTORY, Failed.CA_NO_SUCH_PLACE})
 
@@ -69,14 +73,37 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
     if found is not None:
         await in_thread(certbot.forget_offered, attempt.place)
         with suppress(SslmError):  # it is there: what its CA says of itself is for remarks alone
-            served = await directory.fetch(server.url, server.root, ordering.net)
+            served = await _directory(server, ordering)
         return Obtained(found, served)
     engine = _engine_of(attempt, ordering)
     if engine.takes_place:
-        return await _obtain(attempt, engine, ordering)
+        return await _alone(attempt, engine, ordering)
     with ordering.resting(attempt.lane):
         async with ordering.under_way:
-            return await _obtain(attempt, engine, ordering)
+            return await _alone(attempt, engine, ordering)
+
+
+async def _directory(server: AcmeServer, ordering: Ordering) -> Directory:
+    """Return what the CA says of itself; a thousand orders at once do not ask a thousand times."""
+    return await directory.fetch(
+        server.url, server.root, ordering.net, age=KNOWN_FOR, requests=server.requests
+    )
+
+
+async def _alone(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obtained:
+    """Get it while no other order of this account is for the same names."""
+    server, own = attempt.server, attempt.place.home
+    tree = ordering.site.tree
+    home = await ordering.threads.in_thread(account_homes.home_of, tree, server, own)
+    mark = names_mark(str(name) for name in attempt.service.spec.all_names())
+
+    def waits(other: CertId) -> None:
+        engine.progress(Reason(Doing.SAME_NAMES, cert=other))
+
+    key = server.url, home.path, mark
+    async with ordering.same_names.turn(key, attempt.cert, waits):
+        engine.progress(None)
+        return await _obtain(attempt, engine, ordering)
 
 
 async def _obtain(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obtained:
@@ -91,7 +118,8 @@ async def _obtain(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obt
         await in_thread(certbot.forget_offered, attempt.place)
         return Obtained(resumed, served)
     await count_offered(attempt, ordering)
-    check_issued(attempt, ordering)
+    if not attempt.replaces:
+        check_issued(attempt, ordering)
     try:
         issued = await _order(attempt, engine, served, ordering)
     except AccountLostError:
@@ -112,7 +140,7 @@ async def _served(server: AcmeServer, engine: CaEngine, ordering: Ordering) -> D
     account of ours. Then it is the CA's trouble, which passes.
     """
     try:
-        return await directory.fetch(server.url, server.root, ordering.net)
+        return await _directory(server, ordering)
     except Permanent as err:
         if err.reason.code not in _NO_CA or not await engine.account_uri():
             raise
@@ -122,6 +150,7 @@ async def _served(server: AcmeServer, engine: CaEngine, ordering: Ordering) -> D
 def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
     """Return what speaks to the CA; raises `Permanent` if it is not installed."""
     in_thread, now = ordering.threads.in_thread, ordering.site.now
+    permit = MayOrder(attempt, ordering)
 
     def progress(how: Reason | None) -> None:
         ordering.telling.progress(attempt.cert, attempt.told(how) if how else None)
@@ -130,7 +159,8 @@ def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
         _tell(attempt, what, ordering, event)
 
     if attempt.server.engine is Engines.ENGINE:
-        return Engine(attempt, ordering.net, ordering.accounts, in_thread, now, progress, tell)
+        ways = in_thread, now, progress, tell
+        return Engine(attempt, ordering.net, ordering.accounts, permit, *ways)
     return Certbot(
         attempt,
         certbot.find_certbot(),
@@ -142,45 +172,12 @@ def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
         progress,
         tell,
         ordering.accounts,
+        permit,
     )
 
 
 def _tell(attempt: Attempt, what: Reason, ordering: Ordering, event: str = "order-trouble") -> None:
     ordering.telling.tell(event, attempt.told(what), attempt.cert)
-
-
-def check_issued(attempt: Attempt, ordering: Ordering) -> None:
-    """Raise `Transient` if Let's Encrypt has issued too many for exactly these names (I14).
-
-    It happens where several certificates have the same names, and where what was issued was of no
-    use here, again and again.
-    """
-    if attempt.trial:
-        return  # a test server's limits are not ours to keep
-    wanted = wanted_of(attempt.service, ordering.site.config)
-    if spent := ordering.standings.issuances(ordering.site).exhausted(wanted):
-        why, again = spent
-        raise Transient(why, retry_at=again)
-
-
-async def count_offered(attempt: Attempt, ordering: Ordering) -> None:
-    """Count the names of an order that was cut short after it was offered as failed.
-
-    Nobody knows how it went; a daemon that is killed again and again may not run into the CA's
-    limits. Raises `Transient` where a name has failed too often now.
-    """
-    names = await ordering.threads.in_thread(certbot.offered, attempt.place)
-    if not names:
-        return
-    await ordering.threads.in_thread(certbot.forget_offered, attempt.place)
-    if attempt.trial:
-        return  # a test server's limits are not ours to keep
-    ordering.telling.count(attempt.cert, names)
-    failed = ordering.standings.state_of(attempt.cert).failed
-    rate = wanted_of(attempt.service, ordering.site.config).failed_rate
-    if worst := failed_too_often(failed, names, ordering.site.now(), rate):
-        name, again = worst
-        raise Transient(Reason(Failed.ORDERS_CUT_SHORT, name=name), retry_at=again)
 
 
 async def _order(
@@ -205,7 +202,6 @@ async def _order(
         names, wildcards = sorted(map(str, lost)), sorted(set(map(str, lost.values())))
         why = Reason(Failed.OVERSHADOWED, names=tuple(names), wildcards=tuple(wildcards))
         _tell(attempt, why, ordering)
-    ordering.telling.ordered(attempt.cert, server.url)
     return await _Proof(attempt, aims, checks, engine, ordering).order()
 
 

@@ -13,16 +13,18 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from sslmd.acme.accounts import Accounts
 from sslmd.acme.orders import Orders
+from sslmd.acme.same_names import SameNames
 from sslmd.acme.signing import Signer
 from sslmd.config.model import Argv, Config, NextKey, ServiceConfig
 from sslmd.core.buckets import ANY_FAILED, CaLimit
 from sslmd.core.errors import Permanent, Transient, text_of
+from sslmd.core.holds import CaHold
 from sslmd.core.limits import Issuances
 from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.reason import Ended, Reason
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import AcmeCa
-from sslmd.core.state import CertState, Issuance
+from sslmd.core.state import CertState, FailedValidation, Issuance, OrderMade
 from sslmd.core.view import Standing
 from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
@@ -91,7 +93,8 @@ class Telling:
 
     `tell`: event and line for the journal. A job that takes long reports how far it is by
     `progress`. `count` takes in names that a CA may have failed to validate, `count_issued` a
-    certificate that it issued; `ordered` an order that is about to be made at a directory.
+    certificate that it issued; `ordered` an order that is about to be made, and what it says
+    that it replaces.
     """
 
     tell: Callable[[str, Reason | str, CertId | None], None] = _unheard
@@ -99,15 +102,21 @@ class Telling:
     progress: Callable[[CertId, Reason | None], None] = _unheard
     count: Callable[[CertId, tuple[str, ...]], None] = _unheard
     count_issued: Callable[[CertId, Issuance], None] = _unheard
-    ordered: Callable[[CertId, str], None] = _unheard
+    ordered: Callable[[CertId, OrderMade, str], None] = _unheard
 
 
 @dataclass(slots=True)
 class Standings:
-    """What is known of certificates: `state_of` one, and `every` one of them."""
+    """What is known of certificates: `state_of` one, and `every` one of them.
+
+    `failed_beside`: validations that failed for others of its account. `held`: what the CA with
+    that directory asked to be left alone with, as far as it keeps an order from being sent.
+    """
 
     state_of: Callable[[CertId], CertState]
     every: Callable[[], Iterable[Standing]] = tuple
+    failed_beside: Callable[[CertId], tuple[FailedValidation, ...]] = lambda _: ()
+    held: Callable[[CertId, str], tuple[Reason, CaHold] | None] = lambda *_: None
 
     def issuances(self, site: Site) -> Issuances:
         """Return what CAs issued until now for each set of names."""
@@ -194,7 +203,7 @@ class Ordering:
     `crowded` tells an order that others wait for its place; `learnt` is what orders that failed
     found out about owners, until they succeed. `net`: who reads what CAs and web servers send;
     `signer` signs for it, with the keys of `accounts`. `resting`: to be held while a lane's job
-    needs no place; `under_way`: by each order that has none.
+    needs no place; `under_way`: by each order that has none; `same_names`: by each order.
     """
 
     site: Site
@@ -208,6 +217,7 @@ class Ordering:
     orders: Orders = field(default_factory=Orders)
     learnt: dict[CertId, Learnt] = field(default_factory=dict)
     resting: Callable[[str], AbstractContextManager[None]] = keep_place
+    same_names: SameNames = field(default_factory=SameNames)
     under_way: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ORDERS))
     net: Asker = field(default_factory=Nobody)
     signer: Signer = field(default_factory=Signer)

@@ -191,12 +191,14 @@ async def test_contact_and_end(ca: Pebble, tmp_path: Path) -> None:
     server = acme_server(ca)
     async with accounts_on(tmp_path) as accounts:
         with pytest.raises(Refused, match="no account"):
-            await account_changes.look(accounts, _home(tmp_path, server), server)
+            await account_changes.set_contact(accounts, _home(tmp_path, server), server, ())
         account = await accounts.account_for(server, "")
         home, emails = account.home, ("a@example.com", "b@example.com")
         assert (await account_changes.set_contact(accounts, home, server, emails)).contact
-        told = await account_changes.look(accounts, home, server)
+        told = await account_changes.look(accounts, home, server, account.folder)
+        assert (told.status, told.uri) == ("valid", account.uri)
         assert told.contact == ("mailto:a@example.com", "mailto:b@example.com")
+        assert not [name for name in accounts.signer._keys if name.startswith("look")]
         aside = await account_changes.deactivate(accounts, home, server)
         assert "accounts-lost" in aside
         assert await accounts.known(server, "") is None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.acme import account_folders, account_homes
+from sslmd.acme import account_changes, account_folders, account_homes
 from sslmd.core.errors import Permanent, Transient
 from sslmd.store.layout import Tree, account_home_note, accounts_dir
 from tests.stand.acme_net import accounts_on, acme_server
@@ -71,6 +71,21 @@ async def test_certbot_shows_it(ca: Pebble, tmp_path: Path) -> None:
     said = _certbot(ca, "show_account", *_dirs(made.home.path, tmp_path))
     assert made.uri in said
     assert "admin@example.com" in said
+
+
+async def test_certbot_changes_and_ends_it(ca: Pebble, tmp_path: Path) -> None:
+    server = acme_server(ca)
+    async with accounts_on(tmp_path) as accounts:
+        made = await accounts.account_for(server, _own(tmp_path))
+        dirs = _dirs(made.home.path, tmp_path)
+        _certbot(ca, "update_account", *dirs, "-m", "new@example.com")
+        told = await account_changes.look(accounts, made.home, server, made.folder)
+        assert told.contact == ("mailto:new@example.com",)
+        _certbot(ca, "unregister", *dirs)
+        assert await accounts.known(server, _own(tmp_path)) is None
+        again = await accounts.account_for(server, _own(tmp_path))
+    assert again.home == made.home
+    assert again.uri != made.uri
 
 
 async def test_a_link_in_its_own_folder_is_enough_for_certbot(ca: Pebble, tmp_path: Path) -> None:
@@ -151,7 +166,7 @@ async def test_an_account_for_each(ca: Pebble, tmp_path: Path) -> None:
     async with accounts_on(tmp_path) as accounts:
         made = [await accounts.account_for(server, _own(tmp_path, one)) for one in "ab"]
     assert len({one.uri for one in made}) == 2
-    assert not (tmp_path / ".accounts").exists()
+    assert [one.name for one in (tmp_path / ".accounts").iterdir()] == ["holds.toml"]
     assert made[0].folder.path.startswith(accounts_dir(_own(tmp_path, "a"), ca.directory))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from sslmd.acme.ca_problem import ca_error, directory_error, unvalidated
 from sslmd.acme.problems import to_error
 from sslmd.core.errors import Permanent, Transient, ValidationFailed
+from sslmd.core.failed import Failed
 from sslmd.net.acme_messages import AcmeProblem, Authorization, Subproblem
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -106,3 +108,12 @@ def test_names_that_were_not_validated_are_counted() -> None:
     assert isinstance(err, ValidationFailed)
     assert err.names == ("*.a.test", "c.test")
     assert "No TXT record found (unauthorized)" in str(err)
+
+
+@pytest.mark.parametrize("kind", ["acme", "http", "unreachable", "nonsense", "late"])
+def test_whatever_the_network_process_says_has_a_sentence(kind: Any) -> None:
+    """It reads bytes of others, and may be taken over by them."""
+    for what in ("", *map(str, Failed)):
+        for one in (AcmeProblem(kind, type=what), AcmeProblem(kind, "", -1, what, "\x1b", "\x1b")):
+            assert str(ca_error(one, CA, NOW))
+            assert str(directory_error(one, CA, NOW))

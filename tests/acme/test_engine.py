@@ -21,7 +21,7 @@ from sslmd.acme.order_note import NotedOrder
 from sslmd.acme.orders import Challenge
 from sslmd.acme.signing import Signer
 from sslmd.config.model import Validation
-from sslmd.core.errors import Permanent, Transient, ValidationFailed
+from sslmd.core.errors import Paced, Permanent, Transient, ValidationFailed
 from sslmd.core.reason import Reason
 from sslmd.core.words.sentence import say
 from sslmd.net import acme_messages as messages
@@ -33,7 +33,9 @@ from sslmd.net.acme_messages import (
     Authorization,
     Chains,
 )
+from sslmd.net.link import NetGone
 from sslmd.pki.csr import make_csr
+from sslmd.pki.keys import generate_key
 from sslmd.store.layout import OrderFolders
 from tests.stand.samples import key_pem, leaf_spec, make_leaf, make_root, make_sub
 
@@ -74,18 +76,41 @@ class _Accounts:
         return "aside"
 
 
+class _Permit:
+    """Lets every order be sent, and remembers."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.before: list[datetime] = []
+        self.against: Exception | None = None
+
+    def sends(self, replaces: str) -> datetime:
+        if self.against is not None:
+            raise self.against
+        self.sent.append(replaces)
+        return NOW
+
+    def was_sent(self, at: datetime) -> None:
+        self.before.append(at)
+
+
 class _Net:
     """The CA. `answers` by the name of the operation: one after the other, the last for ever."""
 
     def __init__(self, **answers: list[Any]) -> None:
         self.answers = answers
         self.asked: list[tuple[str, Any]] = []
+        self.hears: Callable[[str], object] = lambda _: None
 
     async def call(self, operation: Any, asked: Any) -> Any:
         name = operation.name.removeprefix("acme.").replace("-", "_")
         self.asked.append((name, asked))
+        self.hears(name)
         left = self.answers[name]
-        return left.pop(0) if len(left) > 1 else left[0]
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def count(self, name: str) -> int:
         return sum(one == name for one, _ in self.asked)
@@ -109,6 +134,7 @@ def _chain() -> Chains:
 def _net(**other: list[Any]) -> _Net:
     usual: dict[str, list[Any]] = {
         "new_order": [_order("pending")],
+        "find_order": [()],
         "order": [_order("pending")],
         "authorizations": [_authorization()],
         "offer": [_authorization("valid")],
@@ -122,7 +148,7 @@ class _Case:
     def __init__(self, top: Path, net: _Net, **more: Any) -> None:
         self.net, self.told = net, list[str]()
         self.proven: list[list[Challenge]] = []
-        self.accounts = _Accounts()
+        self.accounts, self.permit = _Accounts(), _Permit()
         home = top / "cb"
         home.mkdir(exist_ok=True)
         self.place = OrderFolders(str(home), str(home / "order" / "set"))
@@ -140,6 +166,7 @@ class _Case:
             self.attempt,
             self.net,
             self.accounts,  # type: ignore[arg-type]
+            self.permit,
             in_thread,
             lambda: now,
             lambda _: None,
@@ -153,7 +180,7 @@ class _Case:
 
     @property
     def noted(self) -> NotedOrder | None:
-        return order_note.noted(self.place, CSR, self.server, "", NOW)
+        return order_note.noted(self.place, CSR, self.server, NOW)
 
 
 _SERVED = Directory(
@@ -230,8 +257,9 @@ async def test_an_order_that_cannot_be_asked_for_is_kept(tmp_path: Path) -> None
         json.dumps({"url": ORDER, "account": _Account.uri, "made": "2026-11-30T12:00:00"}),
         json.dumps({"url": ORDER, "account": _Account.uri, "made": "2026-11-01T12:00:00+00:00"}),
         json.dumps({"url": ORDER, "account": _Account.uri, "made": NOW.isoformat(), "x": 1}),
+        json.dumps({"url": ORDER, "account": _Account.uri, "made": NOW.isoformat(), "profile": 1}),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 async def test_an_unusable_note_is_no_order(tmp_path: Path, text: str) -> None:
     case = _Case(tmp_path, _net())
@@ -332,7 +360,7 @@ async def test_a_replacement_that_is_refused_is_ordered_without(
     case = _Case(tmp_path, _net(new_order=[problem, _order("pending")]), replaces="aki.serial")
     await case.engine().issue(_SERVED, case.prove)
     asked = [one.replaces for name, one in case.net.asked if name == "new_order"]
-    assert asked == ["aki.serial", ""]
+    assert asked == case.permit.sent == ["aki.serial", ""]
     assert "does not take the order as a replacement" in case.told[0]
 
 
@@ -342,6 +370,108 @@ async def test_a_limit_is_not_got_round_by_leaving_out_what_is_replaced(tmp_path
     with pytest.raises(Transient, match="too many"):
         await case.engine().issue(_SERVED, case.prove)
     assert case.net.count("new_order") == 1
+
+
+async def test_a_certificate_of_a_taken_up_order_that_is_for_another_key(tmp_path: Path) -> None:
+    """The CA gave the order to somebody else too, who finalized it."""
+    sub = make_sub(make_root())
+    leaf = make_leaf(sub, SPEC, key=generate_key(SPEC.key))
+    other = Chains(((leaf.cert_pem + leaf.chain_pem).decode(),))
+    done = _order("valid", certificate=f"{ORDER}/c")
+    case = _Case(tmp_path, _net(order=[done], certificate=[other, _chain()]))
+    order_note.begin(case.place, CSR, case.server, NotedOrder(ORDER, _Account.uri, NOW.isoformat()))
+    engine = case.engine()
+    assert await engine.take_up(_SERVED) is None
+    assert "is for another key" in case.told[0]
+    assert case.noted is None
+    await engine.issue(_SERVED, case.prove)
+    assert case.net.count("new_order") == 1
+
+
+# --- killed between the question and the answer (I5) ----------------------------------------
+
+
+ASKED = NotedOrder("", _Account.uri, NOW.isoformat())
+
+
+async def test_it_is_noted_that_an_order_is_asked_for_and_then_which_it_is(tmp_path: Path) -> None:
+    case = _Case(tmp_path, _net())
+    noted: list[NotedOrder | None] = []
+    case.net.hears = lambda name: noted.append(case.noted) if name != "find_order" else None
+    await case.engine().issue(_SERVED, case.prove)
+    assert noted[:2] == [ASKED, NotedOrder(ORDER, _Account.uri, NOW.isoformat())]
+
+
+async def test_an_order_that_the_ca_lists_is_gone_on_with(tmp_path: Path) -> None:
+    case = _Case(tmp_path, _net(find_order=[(_order("pending"),)]))
+    order_note.begin(case.place, CSR, case.server, ASKED)
+    engine = case.engine()
+    assert await engine.take_up(_SERVED) is None
+    assert case.noted == NotedOrder(ORDER, _Account.uri, NOW.isoformat())
+    await engine.issue(_SERVED, case.prove)
+    assert case.net.count("new_order") == 0
+    assert (case.permit.sent, case.permit.before, case.told) == ([], [NOW], [])
+
+
+@pytest.mark.parametrize(
+    "found", [(), AcmeProblem("nonsense", type="not-json"), AcmeProblem("acme", status=404)]
+)
+async def test_an_order_that_nobody_knows_of_is_told_counted_and_asked_for_again(
+    tmp_path: Path, found: Any
+) -> None:
+    case = _Case(tmp_path, _net(find_order=[found]))
+    order_note.begin(case.place, CSR, case.server, ASKED)
+    engine = case.engine()
+    assert await engine.take_up(_SERVED) is None
+    (told,) = case.told
+    assert "its answer never came" in told
+    assert case.permit.before == [NOW]
+    assert case.noted is None
+    await engine.issue(_SERVED, case.prove)
+    assert case.net.count("new_order") == 1
+    assert len(case.told) == 1
+
+
+async def test_a_ca_that_cannot_be_asked_for_it_is_not_asked_for_another(tmp_path: Path) -> None:
+    case = _Case(tmp_path, _net(find_order=[AcmeProblem("unreachable", CA, type="no-answer")]))
+    order_note.begin(case.place, CSR, case.server, ASKED)
+    with pytest.raises(Transient):
+        await case.engine().take_up(_SERVED)
+    assert case.noted == ASKED
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        (AcmeProblem("unreachable", type="cut-short"), True),
+        (AcmeProblem("unreachable", type="no-answer"), True),
+        (AcmeProblem("unreachable", type="unresolved"), False),
+        (AcmeProblem("late"), True),
+        (AcmeProblem("nonsense", type="no-location"), True),
+        (AcmeProblem("http", status=504), True),
+        (AcmeProblem("http", status=403), False),
+        (AcmeProblem("acme", status=429, type="rateLimited"), False),
+        (AcmeProblem("acme", status=500, type="serverInternal"), False),
+        (NetGone("the network process died"), True),
+    ],
+    ids=str,
+)
+async def test_only_what_the_ca_may_have_made_is_looked_for(
+    tmp_path: Path, answer: Any, kept: bool
+) -> None:
+    case = _Case(tmp_path, _net(new_order=[answer]))
+    with pytest.raises((Transient, Permanent)):
+        await case.engine().issue(_SERVED, case.prove)
+    assert case.noted == (ASKED if kept else None)
+
+
+async def test_a_limit_that_was_met_meanwhile_keeps_it_from_being_sent(tmp_path: Path) -> None:
+    case = _Case(tmp_path, _net())
+    case.permit.against = Paced("wait", "", retry_at=NOW + timedelta(minutes=1))
+    with pytest.raises(Paced):
+        await case.engine().issue(_SERVED, case.prove)
+    assert case.net.asked == []
+    assert case.noted is None
 
 
 @pytest.mark.parametrize(("wish", "asked"), [("short", "short"), ("other", "")])

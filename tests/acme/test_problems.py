@@ -8,6 +8,7 @@ names made neutral, and whatever was signed is replaced by one text that must no
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from sslmd.acme.certbot_log import MOST, MOST_DETAIL, read_log
 from sslmd.acme.problems import StillProcessing, read_problem, to_error
-from sslmd.acme.refusals import MOST_TEXT, Problem, ProblemKind, limited
+from sslmd.acme.refusals import MOST_TEXT, Problem, ProblemKind, judged, limited
 from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient, ValidationFailed
 from sslmd.net.acme_messages import AcmeProblem
 
@@ -630,6 +631,14 @@ def test_any_text(status: int, output: str, body: str, code: int) -> None:
             'too many failed authorizations (5) for "www.example.com" in the last 1h0m0s',
             ("failed", "www.example.com"),
         ),
+        (
+            'too many certificates (50) already issued for "2001:db8::/64" in the last 168h0m0s',
+            ("domain", "2001:db8::/64"),
+        ),
+        (
+            'too many failed authorizations (5) for "2001:db8::1" in the last 1h0m0s',
+            ("failed", "2001:db8::1"),
+        ),
         ("Service busy; retry later.", ("", "")),
     ],
 )
@@ -637,3 +646,12 @@ def test_what_a_ca_has_too_much_of(detail: str, limit: tuple[str, str]) -> None:
     assert limited(AcmeProblem("acme", status=429, type="rateLimited"), detail) == limit
     made = AcmeProblem("acme", status=429, new_account=True)
     assert limited(made, detail) == ("accounts", "")
+
+
+def test_a_ca_that_has_too_much_to_do_is_no_limit() -> None:
+    """Let's Encrypt says `rateLimited` with 503 too; without a time it is asked again soon."""
+    busy = AcmeProblem("acme", status=503, type="rateLimited", detail="Service busy; retry later.")
+    assert type(to_error(judged(busy, "ca", NOW), NOW)) is Transient
+    said = judged(replace(busy, retry_after="120"), "ca", NOW)
+    assert (said.kind, said.retry_at) == (ProblemKind.LIMITED, NOW + timedelta(minutes=2))
+    assert judged(replace(busy, status=429), "ca", NOW).retry_at == NOW + timedelta(hours=1)

@@ -28,13 +28,10 @@ from sslmd.net.acme import AcmeSteps
 from sslmd.net.acme_ca import MOST_NONCES
 from sslmd.net.acme_messages import (
     DIRECTORY,
-    PUBLIC_KEY,
-    SIGN,
     AcmeAccount,
     AcmeDirectory,
     AskAccount,
     AskOrder,
-    AskSignature,
     CaAddress,
     ChangeAccount,
     ChangeKey,
@@ -42,14 +39,13 @@ from sslmd.net.acme_messages import (
     Finalize,
     OfAuthorizations,
     Offer,
-    OfKey,
     OfOrder,
     OfServer,
-    Signature,
 )
 from sslmd.net.acme_read import ProblemError
 from sslmd.net.client import Net
 from sslmd.net.messages import PING, Alive
+from sslmd.net.sign_messages import PUBLIC_KEY, SIGN, AskSignature, OfKey, Signature
 from tests.stand.server import ROOT
 from tests.stand.stalls import LONGEST, watched
 from tests.stand.virtual_time import run

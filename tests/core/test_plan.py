@@ -825,7 +825,9 @@ def test_a_name_that_failed_too_often_waits_even_for_an_admin() -> None:
         ((10, 20, 30, 60), None),  # the oldest does not count any more
         ((10, 20, 30, 40), 20),
         ((5, 10, 20, 30, 40), 30),  # one too many: until only three are left
-        ((-10, 20, 30, 40), None),  # the clock was set back
+        ((-10, 20, 30, 40), 20),  # the clock was set back: the CA has counted it all the same
+        ((-10, -20, -30, -59), 60),
+        ((-61, 20, 30, 40), None),  # by too much to be waited for
     ],
 )
 def test_four_failures_of_a_name_an_hour(before: tuple[int, ...], again: int | None) -> None:

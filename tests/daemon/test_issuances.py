@@ -18,7 +18,7 @@ from sslmd.core.state import CertState, Issuance, SetNote
 from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Entry, Registry, Taken, entry_of
 from sslmd.store.layout import OrderFolders
-from sslmd.workers.acme import check_issued
+from sslmd.workers.may_order import check_issued
 from sslmd.workers.tools import wanted_of
 from tests.stand.tools import Tools, believe
 

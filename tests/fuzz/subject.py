@@ -16,11 +16,17 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from sslmd.net import acme_messages as acme
-from sslmd.net.acme_messages import PUBLIC_KEY, SIGN
 from sslmd.net.client import Net
 from sslmd.net.link import Handlers, NetGone
 from sslmd.net.messages import PING, Alive
+from sslmd.net.sign_messages import (
+    PUBLIC_KEY,
+    SIGN,
+    AskSignature,
+    OfKey,
+    PublicKey,
+    Signature,
+)
 from tests.fuzz.target import Fault
 from tests.stand.odd_certs import key
 
@@ -50,11 +56,11 @@ class Subject:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_ALL)
 
     async def _start(self) -> None:
-        async def sign(_: acme.AskSignature) -> acme.Signature:
-            return acme.Signature("e30", "c2ln")
+        async def sign(_: AskSignature) -> Signature:
+            return Signature("e30", "c2ln")
 
-        async def public_key(_: acme.OfKey) -> acme.PublicKey:
-            return acme.PublicKey('{"kty": "EC"}')
+        async def public_key(_: OfKey) -> PublicKey:
+            return PublicKey('{"kty": "EC"}')
 
         handlers: Handlers = {SIGN: sign, PUBLIC_KEY: public_key}
         self.net = Net(handlers, self.told.append, self._failed, user="nobody")

@@ -9,21 +9,22 @@ from pathlib import Path
 import pytest
 
 from tests.stand.acme_site import ARG, CERT, ZONE, World, world
+from tests.stand.pebble import Pebble
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
+def here(tmp_path: Path) -> Iterator[tuple[World, Pebble]]:
     with world(tmp_path) as one:
         primary = one.bind()
         ca = one.pebble(primary, caa_identities=["ca.example"])
         one.site.use(ca)
         one.site.publish(primary)
         one.site.write({CERT: [ZONE]})
-        yield one
+        yield one, ca
 
 
-def test_from_the_first_account_to_its_end(here: World) -> None:
-    site = here.site
+def test_from_the_first_account_to_its_end(here: tuple[World, Pebble]) -> None:
+    site, ca = here[0].site, here[1]
 
     def ctl(*words: str, status: int = 0) -> str:
         done = site.ctl("account", *words, status=status)
@@ -43,7 +44,9 @@ def test_from_the_first_account_to_its_end(here: World) -> None:
     assert line in ctl("show", "pebble")
     assert one["url"] in ctl()
 
+    assert (one["at_ca_code"], one["at_ca_facts"]["status"]) == ("account-seen", "valid")
     assert "a@example.com" in ctl("contact", "pebble", "a@example.com")
+    assert "mailto:a@example.com" in ctl("show", "pebble")
     assert "nobody" in ctl("contact", "pebble")
 
     folder = Path(one["folder"])
@@ -65,6 +68,12 @@ def test_from_the_first_account_to_its_end(here: World) -> None:
 
     site.ctl("renew", "--force", ARG)
     site.wait_settled()
+
+    ca.kill()
+    (silent,) = json.loads(ctl("show", "pebble", "--json"))["accounts"]
+    assert silent["at_ca_code"] == "account-unseen"
+    assert silent["url"]
+    assert silent["at_ca"] in ctl("show", "pebble")
 
 
 @pytest.mark.parametrize("engine", ["engine", "certbot"])

@@ -15,11 +15,10 @@ from sslmd.net.acme_messages import (
     DIRECTORY,
     AcmeDirectory,
     AcmeProblem,
-    AskSignature,
     CaAddress,
     OfServer,
-    Signature,
 )
+from sslmd.net.sign_messages import AskSignature, Signature
 from tests.stand.samples import make_root
 from tests.stand.tls import Reader, Writer, server
 

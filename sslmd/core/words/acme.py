@@ -96,8 +96,8 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     ),
     Failed.ACCOUNT_LOST_AGAIN: "the CA does not know the account that it has just made: {why}",
     Failed.MANY_ACCOUNTS_HELD: (
-        "no account is made at {url} now, because the CA wants to be left alone with that; it "
-        "said: {why}"
+        "no account is made at {url} now, because the CA wants to be left alone with that[ until "
+        "{until}]; it said: {why}"
     ),
     Failed.NO_ACCOUNT: "there is no account at {url} yet: the first order makes it",
     Failed.KEY_NOT_CHANGED: (
@@ -142,6 +142,18 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.ORDER_UNTOLD: "the CA does not tell how the order {order} went; it is asked again",
     Failed.ORDER_OPEN: (
         "the CA is still at work on the order {order}; it is kept and asked for again"
+    ),
+    Failed.ORDER_ASKED: (
+        "the CA at {url} was asked for an order at {at}, and its answer never came: it counts, and "
+        "the CA is asked again; where it has that order, it may give the same one"
+    ),
+    Failed.ORDER_LEFT: (
+        "the order {order}, made before ca_engine was changed, still waits for its challenges: "
+        "certbot cannot continue it and asks for another; a CA that has it may give the same one"
+    ),
+    Failed.ORDER_OF_OTHERS: (
+        "the certificate of the order {order} is for another key: somebody else with this account "
+        "asked for the same names; another certificate is ordered"
     ),
     Failed.ORDER_NOT_TAKEN_UP: "the order {order} cannot be taken up now: {why}",
     Failed.NO_WEB: (

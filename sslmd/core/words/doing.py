@@ -31,6 +31,8 @@ DOING: Mapping[Doing, str] = {
     Doing.MAKES_ACCOUNT: "makes an account at {url}",
     Doing.ORDER_AT: "order at {url}",
     Doing.TAKES_UP: "takes up the order {order}",
+    Doing.FINDS_ORDER: "looks whether the CA at {url} has the order that it was asked for",
+    Doing.SAME_NAMES: "waits for the order of {cert}, which is for the same names",
     Doing.PUTS_CHALLENGES: "puts challenges on {hosts}",
     Doing.NOT_SHOWN_YET: "{problems:lines}",
     Doing.ALL_SHOW_IT: "every name server shows it; the CA may look at {at:hour}",

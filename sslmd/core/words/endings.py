@@ -31,8 +31,18 @@ def _trial_well(facts: Mapping[str, Any]) -> str:
     )
 
 
+def _account_seen(facts: Mapping[str, Any]) -> str:
+    standing = {
+        "valid": "valid",
+        "deactivated": "deactivated, for good: sslmctl account deactivate puts it away here too",
+        "revoked": "revoked by the CA, for good: ask it why",
+    }.get(facts["status"], "{status}")
+    return f"{standing}; it writes to [{{contact}}|nobody]"
+
+
 def _forecast(facts: Mapping[str, Any]) -> str:
     limits = {
+        "accounts": "new accounts",
         "names": "certificates for exactly the same names",
         "domain": "certificates of one zone",
     }
@@ -77,6 +87,12 @@ ANSWERS: Mapping[Answered, str | Callable[[Mapping[str, Any]], str]] = {
     Answered.RESTARTED: "restarted: {servers}",
     Answered.NO_SERVER_HAS: "in production; no server has it",
     Answered.CONTACT_SET: "the CA writes to [{emails}|nobody]",
+    Answered.ACCOUNT_SEEN: _account_seen,
+    Answered.ACCOUNT_UNSEEN: "it could not be asked now: {why}",
+    Answered.ACCOUNT_NOT_ASKED: "not asked about more than {most} accounts: name a certificate",
+    Answered.ACCOUNT_CHANGING: (
+        "not asked: another key was asked for, and which one it has is found out at the next use"
+    ),
     Answered.KEY_CHANGED: "the account {url} has another key: {folder}",
     Answered.DEACTIVATED: (
         "the account has ended; its key and its URL are kept in {aside}, and the next order makes "

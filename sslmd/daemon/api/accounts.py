@@ -12,8 +12,9 @@ from sslmd.acme.accounts import address_of
 from sslmd.acme.certbot import AcmeServer, server_of
 from sslmd.config.model import CaAccount
 from sslmd.core.errors import SslmError
+from sslmd.core.failed import Failed
 from sslmd.core.names import GroupName
-from sslmd.core.reason import Reason
+from sslmd.core.reason import Reason, on_wire
 from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api.server import Client
@@ -31,6 +32,11 @@ MOST_NAMED = 20
 ASKING = 5.0
 KNOWN = timedelta(hours=1)
 
+# For how long it is known how an account stands at its CA, how many are asked about for one
+# request, and how many are remembered: whoever may read asks the CA no more often.
+SEEN = timedelta(seconds=10)
+MOST_ASKED, MOST_SEEN = 20, 1000
+
 
 class AccountMethods:
     """Answers both."""
@@ -38,13 +44,21 @@ class AccountMethods:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._identities: dict[str, tuple[datetime, tuple[str, ...]]] = {}
+        self._looks: dict[str, tuple[datetime, Reason]] = {}
 
     async def listed(self, client: Client, params: Params) -> dict[str, Any]:
         """Return every account, or those of a CA or a certificate, with what to put into CAA."""
         of = params.text("of")
         async with client.user.making():
             uses = await self._uses(of)
-            return {"accounts": [await self._row(one, in_full=bool(of)) for one in uses]}
+            rows = [await self._row(one, in_full=bool(of)) for one in uses]
+        if of:
+            told = list(await asyncio.gather(*map(self._seen, uses[:MOST_ASKED])))
+            rest = Reason(Answered.ACCOUNT_NOT_ASKED, most=MOST_ASKED)
+            told += [rest if use.folder else None for use in uses[MOST_ASKED:]]
+            for row, what in zip(rows, told, strict=True):
+                row |= {"at_ca": what and say(what), **on_wire(what, "at_ca")}
+        return {"accounts": rows}
 
     async def change(self, params: Params) -> dict[str, Any]:
         """Change accounts; each result is a row with a text for people."""
@@ -69,6 +83,7 @@ class AccountMethods:
         changed = []
         for use in chosen:
             what = await actions[action](use, params)
+            self._looks.clear()
             self._hub.telling.tell("account-changed", what.of(use.name), None)
             changed.append({"name": use.name, "text": say(what)})
         return {"changed": changed}
@@ -126,6 +141,31 @@ class AccountMethods:
         if in_full and folder is not None:
             row["caa"] = await self._caa(use)
         return row
+
+    async def _seen(self, use: AccountUse) -> Reason | None:
+        """Return how an account stands at its CA, or why that is not known; asked now and then."""
+        folder, now = use.folder, self._hub.site.now()
+        if folder is None:
+            return None
+        accounts = self._hub.ordering.accounts
+        if await accounts.in_thread(account_folders.is_changing, folder):
+            return Reason(Answered.ACCOUNT_CHANGING)
+        at, known = self._looks.get(folder.path, (now, None))
+        if known is not None and abs(now - at) < SEEN:
+            return known
+        try:
+            async with asyncio.timeout(ASKING):
+                found = await account_changes.look(accounts, use.home, use.server, folder)
+            told = Reason(Answered.ACCOUNT_SEEN, status=found.status, contact=found.contact or None)
+        except TimeoutError:
+            late = Reason(Failed.NO_ANSWER, seconds=ASKING)
+            told = Reason(Answered.ACCOUNT_UNSEEN, why=late)
+        except SslmError as err:
+            told = Reason(Answered.ACCOUNT_UNSEEN, why=err.reason)
+        if len(self._looks) >= MOST_SEEN:
+            self._looks.clear()
+        self._looks[folder.path] = now, told
+        return told
 
     async def _caa(self, use: AccountUse) -> list[str]:
         """Return the CAA records that allow this account alone (RFC 8657), a zone each."""

@@ -13,6 +13,7 @@ from typing import Any
 from sslmd.core.dane.gate import harm_of
 from sslmd.core.dane.verdict import of_another_set
 from sslmd.core.events import BackOnDeck
+from sslmd.core.holds import LONGEST
 from sslmd.core.jobs import Certify, MakeKey, Order, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
@@ -119,8 +120,9 @@ class Requests:
             if state.trial is not None:
                 why = Reason(Denied.TRIAL_RUNS, cert=cert, kind=state.trial.kind)
                 return _not_now(params, Outcome.WAITING, why)
-            if state.trial_after is not None and now < state.trial_after:
-                why = Reason(Denied.TRIAL_LATER, cert=cert, at=state.trial_after)
+            after = state.trial_after
+            if after is not None and now < after <= now + LONGEST:  # else the clock was set back
+                why = Reason(Denied.TRIAL_LATER, cert=cert, at=after)
                 return _not_now(params, Outcome.WAITING, why)
             return TrialAsk(kind, now)
 
@@ -308,7 +310,8 @@ class Requests:
             if record is None:
                 for waiting in asks.keys() - results.keys():
                     resting = self._at_rest(waiting, asks[waiting])
-                    paced = resting is not None and resting[1].code is Why.CA_PACED
+                    waits = (Why.CA_PACED, Why.CA_HOLD)
+                    paced = resting is not None and resting[1].code in waits
                     if resting and not (batch is not None and paced):
                         results[waiting] = resting
                 continue
