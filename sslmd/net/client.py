@@ -41,6 +41,8 @@ USER = "sslmd-net"
 # reads takes 0.1 s at most (`received`); on a machine under load everything takes longer.
 PING_EVERY = 5.0
 HANGS = 20.0
+# For what may not be asked twice, before a file of the resolver that it cannot read is its end.
+PATIENCE = 60.0
 
 # Seconds for it to start: it imports some hundred modules; to be gone once it has closed its end.
 STARTING, ENDING = 60.0, 1.0
@@ -386,7 +388,9 @@ class Net:
                 await self._notify()
             await asyncio.sleep(PING_EVERY)
             if NetLimit.LANDLOCK in self.limits and resolver_files.identities() != files:
-                if link.is_asked_once and loop.time() < (patient := patient or loop.time() + 60):
+                if link.is_asked_once and loop.time() < (
+                    patient := patient or loop.time() + PATIENCE
+                ):
                     continue  # an order under way would be lost, and made twice
                 link.blamed = link  # nothing that was asked has ended it
                 return Reason(Failed.NET_FILES)
