@@ -96,10 +96,16 @@ def dh_problems(result: Json | Fields) -> list[str]:
     return [tell(Health.DH, error=error) for error in errors if error]
 
 
-def net_problems(result: Json | Fields, *, every: bool = False) -> list[str]:
-    """Return what is wrong with the network process; `every`: what could be safer as well."""
+def net_problems(result: Json | Fields) -> list[str]:
+    """Return what is wrong with the network process."""
     found = Fields(result).subs("net")
-    return [one.text("text") for one in found if every or one.text("text_code") in NETWORK]
+    return [one.text("text") for one in found if one.text("text_code") in NETWORK]
+
+
+def net_remarks(result: Json | Fields) -> list[str]:
+    """Return what of the network process could be safer, and is no trouble."""
+    found = Fields(result).subs("net")
+    return [one.text("text") for one in found if one.text("text_code") not in NETWORK]
 
 
 def refusal(result: Json | Fields, now: datetime) -> tuple[str, list[str]]:

@@ -18,6 +18,7 @@ from sslmd.console.health import (
     dh_problems,
     host_problems,
     net_problems,
+    net_remarks,
     problems,
     refusal_line,
     remarks,
@@ -143,6 +144,9 @@ def _all(args: argparse.Namespace, result: Json) -> int:
     elif not wrong:
         level, text = Severity.WARNING, "the daemon has no certificates"
     more = f"; not looked at: {_few(unseen)}" if unseen else ""
+    # What could be safer is no trouble: it stands in the line, and wakes nobody.
+    if not args.certs and (notes := net_remarks(result)):
+        more += f"; note: {_few(notes)}"
     return _verdict(level, f"{text}{more}", " ".join(data))
 
 
@@ -157,7 +161,9 @@ def _each(host: str, result: Json, limits: Limits) -> int:
     others = [*zone_problems(result, certs), *host_problems(result), *dh_problems(result)]
     others += [*filter(None, [refusal_line(result, now)]), *net_problems(result)]
     level = Severity.WARNING if others else Severity.OK
-    _passive(host, "sslmd", level, _few(others) or count(len(certs), "certificate"))
+    text = _few(others) or count(len(certs), "certificate")
+    notes = net_remarks(result)
+    _passive(host, "sslmd", level, f"{text}; note: {_few(notes)}" if notes else text)
     return Severity.OK
 
 

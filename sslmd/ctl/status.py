@@ -16,6 +16,7 @@ from sslmd.console.health import (
     dh_problems,
     host_problems,
     net_problems,
+    net_remarks,
     problems,
     refusal,
     remarks,
@@ -124,7 +125,7 @@ def _screen(args: argparse.Namespace, result: Json) -> Iterator[str]:
     beside = host_problems(result, now) + zone_problems(result, certs) + dh_problems(result)
     beside += [one.text("text") for one in Fields(result).subs("dns")]
     beside += [one.text("text") for one in Fields(result).subs("replacing")]
-    beside += net_problems(result, every=True)
+    beside += net_problems(result) + net_remarks(result)
     refused, mistakes = refusal(result, now)
     for text, style in (
         *((text, "yellow") for text in beside),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from sslmd.acme.signing import Signer
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.alarms import BesideStanding
 from sslmd.core.errors import Trouble
@@ -23,7 +24,7 @@ def beside(
     hosts: Hosts,
     zones: Zones,
     dh: DhGroups,
-    net: Asker | None,
+    net: Sequence[Reason],
     refused: Refusal | None,
     book: AlarmBook,
     heartbeat: Heartbeat,
@@ -31,9 +32,8 @@ def beside(
     """Yield it, each with its cause."""
     yield from _hosts(hosts)
     yield from _zones(zones)
-    if isinstance(net, Net):
-        for why in filter(None, (net.trouble, net.weakness)):
-            yield BesideStanding(AlarmKind.NETWORK, "network process", why)
+    for why in net:
+        yield BesideStanding(AlarmKind.NETWORK, "network process", why)
     for error in dh.troubles:
         yield BesideStanding(AlarmKind.DH, "dh", Reason(Failed.DH_FAILED, error=Said(error)))
     if refused is not None:
@@ -49,6 +49,14 @@ def beside(
             yield BesideStanding(AlarmKind.NOTIFIER, name, _cause(state.trouble))
     if (trouble := heartbeat.trouble) is not None:
         yield BesideStanding(AlarmKind.NOTIFIER, "alive_url", _cause(trouble))
+
+
+def of_network(net: Asker | None, signer: Signer) -> tuple[Reason, ...]:
+    """Return what is wrong with the network process, and what of it could be safer."""
+    if not isinstance(net, Net):
+        return ()
+    found = (net.trouble, signer.trouble, net.weakness)
+    return tuple(one for one in found if one is not None)
 
 
 def _cause(trouble: Trouble) -> Reason:

@@ -24,7 +24,7 @@ from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered
 from sslmd.daemon.alarms import Alarms
 from sslmd.daemon.ari import RenewalLooks
-from sslmd.daemon.beside_standing import beside
+from sslmd.daemon.beside_standing import beside, of_network
 from sslmd.daemon.certs import Certs
 from sslmd.daemon.challenges import ChallengeZones
 from sslmd.daemon.dh import DhGroups
@@ -379,8 +379,8 @@ class Hub:
     # --- what went wrong beside jobs ---
 
     def _beside(self) -> Iterable[BesideStanding]:
-        refused, book = self.refused, self.alarms.state.book
-        return beside(self.hosts, self.zones, self.dh, self.net, refused, book, self.heartbeat)
+        net, book = of_network(self.net, self.ordering.signer), self.alarms.state.book
+        return beside(self.hosts, self.zones, self.dh, net, self.refused, book, self.heartbeat)
 
     def _alarmed(self) -> None:
         self.notices.touch_all()

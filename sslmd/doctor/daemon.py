@@ -22,6 +22,7 @@ from sslmd.console.health import (
     dh_problems,
     host_problems,
     net_problems,
+    net_remarks,
     problems,
     refusal_line,
     zone_problems,
@@ -175,7 +176,7 @@ def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[
     status = running.status
     zones = zone_problems(status, running.certs, every=True)
     beside = host_problems(status) + zones + dh_problems(status)
-    apart = [odd("daemon", text) for text in net_problems(status, every=True)]
+    apart = [odd("daemon", text) for text in net_problems(status) + net_remarks(status)]
     return found + [wrong("daemon", text) for text in beside] + apart
 
 

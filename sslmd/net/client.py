@@ -41,12 +41,14 @@ USER = "sslmd-net"
 # reads takes 0.1 s at most (`received`); on a machine under load everything takes longer.
 PING_EVERY = 5.0
 HANGS = 20.0
+# For what may not be asked twice, before a file of the resolver that it cannot read is its end.
+PATIENCE = 60.0
 
 # Seconds for it to start: it imports some hundred modules; to be gone once it has closed its end.
 STARTING, ENDING = 60.0, 1.0
 
-# Seconds before the next one is started, the factor by which they grow, and at most: where it did
-# start, and where it did not. After how many seconds of life all is forgotten.
+# Seconds before the next one is started, the factor by which they grow, and at most: where it
+# started, and where not. After how many seconds of life all is forgotten.
 FIRST_PAUSE, SLOWER, LONGEST_PAUSE, LONGEST_UNSTARTED = 0.1, 2.0, 2.0, 30.0
 LIVED = 60.0
 # So many in a row that did not start: whoever asks gets that for an answer and waits no longer.
@@ -170,8 +172,7 @@ class Net:
     async def call(self, operation: Operation[Q, A], asked: Q) -> A:
         """Ask it; what died with a process, or met a fault there, is asked again, if it may be.
 
-        Raises `NetGone` where that did not help. How long it may take is the operation's own
-        matter, and the caller's.
+        Raises `NetGone` where that did not help. How long it takes is for others to bound.
         """
         me, died, deaths, faults = object(), None, 0, 0
         while True:
@@ -386,14 +387,13 @@ class Net:
                 await self._notify()
             await asyncio.sleep(PING_EVERY)
             if NetLimit.LANDLOCK in self.limits and resolver_files.identities() != files:
-                if link.is_asked_once and loop.time() < (patient := patient or loop.time() + 60):
+                patient = patient or loop.time() + PATIENCE
+                if link.is_asked_once and loop.time() < patient:
                     continue  # an order under way would be lost, and made twice
                 link.blamed = link  # nothing that was asked has ended it
                 return Reason(Failed.NET_FILES)
 
 
 def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    known = {one.value: one.name for one in signal.Signals}
+    return known.get(number, f"signal {number}")

@@ -231,3 +231,29 @@ def test_a_certificate_without_a_server_and_foreign_keys() -> None:
     assert line.startswith("SSLMD WARNING - localhost: in /p, found certificates | ")
     # Of one certificate it is asked, not of hosts.
     assert check(result(answer), "example.com:web-ec")[0] == 0
+
+
+_NOBODY = {"text": "the network process runs as nobody", "text_code": "net-nobody"}
+_DOWN = {"text": "the network process does not run", "text_code": "net-down"}
+
+
+def test_what_of_the_network_process_could_be_safer_is_a_note_and_no_alarm() -> None:
+    answer = {**status(cert()), "net": [_NOBODY]}
+    exit_status, line = check(result(answer))
+    assert exit_status == 0
+    assert line.count(_NOBODY["text"]) == 1
+    assert line.index("next expiry") < line.index(_NOBODY["text"]) < line.index(" | ")
+    exit_status, line = check(result({**answer, "net": [_NOBODY, _DOWN]}))
+    assert exit_status == 1
+    assert line.index(_DOWN["text"]) < line.index(_NOBODY["text"])
+    # Who asks about some certificates has no use for it.
+    exit_status, line = check(result(answer), "example.com")
+    assert (exit_status, _NOBODY["text"] in line) == (0, False)
+
+
+def test_nagios_is_handed_the_note_with_the_daemon() -> None:
+    with FakeDaemon({Method.STATUS: result({**status(cert()), "net": [_NOBODY]})}) as fake:
+        done = sslmctl("check", "--socket", fake.path, "--passive", "here")
+    (line,) = [one for one in done.stdout.splitlines() if ";sslmd;" in one]
+    assert ";sslmd;0;" in line
+    assert _NOBODY["text"] in line

@@ -28,7 +28,7 @@ import sys
 sys.path.insert(0, {os.getcwd()!r})
 """
     + """
-import ctypes, json, os, platform, socket, sys, threading
+import ctypes, json, os, platform, resource, socket, sys, threading
 from sslmd.net import sandbox
 key, folder, parent = sys.argv[1:4]
 held = sandbox.enter(sys.argv[4])
@@ -48,10 +48,24 @@ def thread():
     one.join()
 
 def to(number):
-    def call():
-        if libc.syscall(number, int(parent), int(parent), 0) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return call
+    return lambda: called(number, int(parent), int(parent), 0)
+
+def called(*words):
+    if libc.syscall(*words) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+def limit(whose, new, old):
+    # prlimit(2): struct rlimit is two words of 64 bits.
+    number = 302 if platform.machine() == "x86_64" else 261
+    places = [one and ctypes.byref(one) for one in (new, old)]
+    called(number, whose, resource.RLIMIT_NOFILE, *places)
+
+def priority(number):
+    return lambda: called(number, 0, int(parent), 19)
+
+two = (ctypes.c_uint64 * 2)
+on_x86 = platform.machine() == "x86_64"
+disk = 251 if on_x86 else 30
 
 def bind():
     with socket.socket() as sock:
@@ -78,6 +92,13 @@ print(json.dumps({
     "signal a thread of the daemon": tried(to(234 if platform.machine() == "x86_64" else 131)),
     "connect to a server on this machine": tried(lambda: socket.socket(socket.AF_UNIX)),
     "start a thread": tried(thread),
+    "look at its own limits": tried(lambda: limit(0, None, two())),
+    "lower its own limits": tried(lambda: limit(0, two(64, 64), None)),
+    "look at a limit of the daemon": tried(lambda: limit(int(parent), None, two())),
+    "change a limit of the daemon": tried(lambda: limit(int(parent), two(3, 3), None)),
+    "make the daemon wait for others": tried(priority(141 if on_x86 else 140)),
+    "make the daemon's disk slow": tried(lambda: called(disk, 1, int(parent), 3 << 13)),
+    "keep the daemon off processors": tried(lambda: os.sched_setaffinity(int(parent), {0})),
     "start a program": tried(lambda: os.execv("/bin/true", ["true"])),
     "signal the daemon": tried(lambda: os.kill(int(parent), 0)),
     "look into the daemon": tried(lambda: open(f"/proc/{parent}/mem", "rb")),
@@ -110,6 +131,10 @@ def _tried(tmp_path: Path, user: str) -> dict[str, Any]:
 
 
 _NO = ("Permission denied", "Operation not permitted")
+_MAY = (
+    *("look up a host", "read the resolver's file", "start a thread"),
+    *("look at its own limits", "lower its own limits"),
+)
 
 
 @pytest.mark.parametrize("user", [_USER, ""])
@@ -121,8 +146,8 @@ def test_nothing_but_the_network_is_left(tmp_path: Path, user: str) -> None:
     for word in ("landlock", "seccomp"):
         if word not in held:
             pytest.skip(f"this kernel has no {word}")
-    for may in ("look up a host", "read the resolver's file", "start a thread"):
-        assert found.pop(may) == "done"
+    for may in _MAY:
+        assert found.pop(may) == "done", may
     assert {what: result for what, result in found.items() if result not in _NO} == {}
 
 

@@ -15,6 +15,7 @@ from sslmd.daemon.main import MAX_JOBS
 from sslmd.net import sandbox
 from sslmd.net.client import USER
 from sslmd.notify import failed_unit
+from sslmd.servers import unit as unit_of_servers
 from sslmd.wire.messages import SOCKET_GROUP, SOCKET_PATH
 from sslmd.wire.sending import NOTIFY_SOCKET, NOTIFY_USER, SECONDS
 from tests.stand.server import ROOT
@@ -105,6 +106,14 @@ def test_the_unit_speaks_of_what_the_daemon_does() -> None:
     # A core dump would hold keys (I2).
     assert have["LimitCORE"] == ["0"]
     assert str(Path(SOCKET_PATH).parent) in have["ReadWritePaths"][0].split()
+
+
+def test_the_daemon_may_end_its_network_process_that_has_another_user() -> None:
+    """One that is stopped, or was taken over, does not end by itself (capabilities(7))."""
+    have = settings()
+    capabilities = frozenset(" ".join(have["CapabilityBoundingSet"]).split())
+    assert {"CAP_KILL", "CAP_SETUID", "CAP_SETGID"} <= capabilities
+    assert unit_of_servers.PACKAGED.capabilities == capabilities
 
 
 def test_bounds_that_the_largest_site_fits_into() -> None:

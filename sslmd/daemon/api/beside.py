@@ -8,6 +8,7 @@ from typing import Any
 from sslmd.core.plain import rfc3339
 from sslmd.core.reason import on_wire
 from sslmd.core.words.sentence import say
+from sslmd.daemon.beside_standing import of_network
 from sslmd.daemon.hub import Hub
 from sslmd.dns.bounds import bounds
 from sslmd.net.client import Net
@@ -71,10 +72,8 @@ def dh(hub: Hub) -> list[dict[str, Any]]:
 
 def net(hub: Hub) -> list[dict[str, Any]]:
     """Return what is wrong with the network process, and what of it could be safer."""
-    if not isinstance(hub.net, Net):
-        return []
-    found = (hub.net.trouble, hub.ordering.signer.trouble, hub.net.weakness)
-    return [{"text": say(one), **on_wire(one, "text")} for one in found if one is not None]
+    found = of_network(hub.net, hub.ordering.signer)
+    return [{"text": say(one), **on_wire(one, "text")} for one in found]
 
 
 def network_process(hub: Hub) -> dict[str, Any] | None:
