@@ -27,6 +27,7 @@ from importlib import import_module
 from typing import IO, Any, NoReturn
 
 from tests.stand import forked_net
+from tests.stand.faketime import of_loading
 from tests.stand.forked import become
 from tests.stand.server import ROOT
 
@@ -67,13 +68,14 @@ class Started:
 class _Starter:
     """The process that has read the modules, and the way to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, loading: Mapping[str, str]) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
                 cwd=ROOT,
+                env={**os.environ, **loading},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -91,21 +93,23 @@ class _Starter:
 
 
 @cache
-def _starter() -> _Starter:
-    return _Starter()
+def _starter(*loading: tuple[str, str]) -> _Starter:
+    """Return the one that has loaded libfaketime with these settings, or nothing."""
+    return _Starter(dict(loading))
 
 
 def start_daemon(options: Sequence[str], env: Mapping[str, str]) -> Started:
     """Start it in the checkout, with nothing to read; what it prints is to be read at `stderr`."""
+    starter = _starter(*sorted(of_loading(env).items()))
     reading, writing = os.pipe()
     nothing = os.open(os.devnull, os.O_WRONLY)
     try:
         asked = {"argv": [_DAEMON, *options], "env": dict(env)}
-        pid = _starter().ask(asked, [nothing, writing])
+        pid = starter.ask(asked, [nothing, writing])
     finally:
         os.close(writing)
         os.close(nothing)
-    return Started(_starter(), pid, os.fdopen(reading, encoding="utf-8"))
+    return Started(starter, pid, os.fdopen(reading, encoding="utf-8"))
 
 
 def run_client(words: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
