@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -54,7 +55,10 @@ def main(argv: list[str]) -> None:
     end = socket.socket(fileno=int(number))
     end.settimeout(0)
     os.set_inheritable(end.fileno(), False)  # noqa: FBT003  (as the library has it)
-    _load()
+    load()
+    # What was loaded stays: no collection need look at it. None runs until here (net/client.py).
+    gc.freeze()
+    gc.enable()
     limits = sandbox.enter(user)
     # Changing the user has forgotten it, if it was said before.
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
@@ -64,7 +68,7 @@ def main(argv: list[str]) -> None:
     asyncio.run(_serve(end, limits))
 
 
-def _load() -> None:
+def load() -> None:
     """Make all that is made at first use: later there is no file to make it of."""
     kinds = (messages, acme_messages, dns_messages, probe_messages, sign_messages)
     for operation in [one for module in kinds for one in vars(module).values()]:

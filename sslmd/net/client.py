@@ -76,12 +76,14 @@ PASSED = (
 # The same package as this one, wherever it is; nothing of the environment or the working directory.
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _PROGRAM = f"""
+import gc
 import sys
+gc.disable()
 sys.path.insert(0, {_ROOT!r})
 from sslmd.net.child import main
 main(sys.argv[1:])
 """
-_COMMAND = (sys.executable, "-I", "-c", _PROGRAM)
+COMMAND = (sys.executable, "-I", "-c", _PROGRAM)
 
 
 class Net:
@@ -100,7 +102,7 @@ class Net:
         *,
         said: Callable[[str], object] = lambda _: None,
         user: str = USER,
-        command: tuple[str, ...] = _COMMAND,
+        command: tuple[str, ...] = COMMAND,
     ) -> None:
         self._handlers = handlers
         self._tell = tell

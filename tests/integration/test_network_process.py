@@ -6,9 +6,13 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 from tests.stand.server import wait_until
 from tests.stand.site import Site
+
+# A daemon that is started as a program starts its network process so too.
+AS_A_PROGRAM = ("env",)
 
 
 def _children(pid: int) -> list[int]:
@@ -21,28 +25,27 @@ def _children(pid: int) -> list[int]:
     return [int(one) for one in found if Path(f"/proc/{one}/comm").read_text() == "sslmd-net\n"]
 
 
-def _pid(site: Site) -> int:
-    return int(json.loads(site.ctl("status", "--json").stdout)["daemon"]["pid"])
+def _daemon(site: Site) -> dict[str, Any]:
+    return dict(json.loads(site.ctl("status", "--json").stdout)["daemon"])
 
 
 def _another(site: Site, *before: int) -> int:
+    """Return the one that is there now, when it has its limits and has answered."""
+
     def there() -> bool:
-        found = _children(_pid(site))
-        return len(found) == 1 and found[0] not in before
+        now = _daemon(site)
+        told = now["network_process"]
+        if not told or "no-new-privs" not in told["limits"] or told["pid"] in before:
+            return False
+        return _children(now["pid"]) == [told["pid"]]
 
     wait_until(there, "a network process")
-    return _children(_pid(site))[0]
+    return _children(_daemon(site)["pid"])[0]
 
 
 def test_it_is_started_with_the_daemon_and_ends_with_it(site: Site) -> None:
-    site.start()
+    site.start(wrapper=AS_A_PROGRAM)
     first = _another(site)
-
-    def ready() -> bool:
-        told = json.loads(site.ctl("status", "--json").stdout)["daemon"]["network_process"]
-        return bool(told["pid"] == first and "no-new-privs" in told["limits"])
-
-    wait_until(ready, "its limits")
     if os.geteuid() == 0:
         files = [os.readlink(one) for one in Path(f"/proc/{first}/fd").iterdir()]
         assert not [name for name in files if str(site.top) in name]
@@ -62,7 +65,7 @@ def test_it_is_started_with_the_daemon_and_ends_with_it(site: Site) -> None:
 
 
 def test_its_end_is_told_once_and_another_one_is_started(site: Site) -> None:
-    site.start()
+    site.start(wrapper=AS_A_PROGRAM)
     site.wait_settled()
     gone = [_another(site)]
     for _ in range(4):
@@ -83,6 +86,6 @@ def test_its_end_is_told_once_and_another_one_is_started(site: Site) -> None:
 
 
 def test_once_ends_with_it(site: Site) -> None:
-    site.start("--once", ready=False)
+    site.start("--once", wrapper=AS_A_PROGRAM, ready=False)
     assert site.wait() == 0
     assert not [line for line in site.lines if "network process was" in line]

@@ -252,6 +252,7 @@ ns1 A   {zone.ns1}
     def _write_restart_cmd(self) -> str:
         command = [
             sys.executable,
+            "-S",  # it needs nothing but Python
             str(BIND_RELOAD),
             "--zone-file",
             str(self.folder / "zones" / "{zone}"),

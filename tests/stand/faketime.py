@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import glob
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,22 @@ _WALL_CLOCK = {
     "LD_PRELOAD": FAKETIME,
     "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+    # Read again at each look: what is forked (stand/starter.py) has another clock than its parent.
+    "FAKETIME_NO_CACHE": "1",
 }
 
 
 def faked(offset: Path) -> dict[str, str]:
     """The environment of a daemon whose wall clock is off by what the file says."""
-    return {**_WALL_CLOCK, "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1"}
+    return {**_WALL_CLOCK, "FAKETIME_TIMESTAMP_FILE": str(offset)}
 
 
 def faked_from(when: datetime) -> dict[str, str]:
     """The environment of a program whose wall clock begins at a time, UTC."""
-    return {**_WALL_CLOCK, "FAKETIME": when.strftime("@%Y-%m-%d %H:%M:%S"), "TZ": "UTC"}
+    ahead = (when.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
+    return {**_WALL_CLOCK, "FAKETIME": f"{ahead:+.6f}s", "TZ": "UTC"}
+
+
+def of_loading(env: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an environment libfaketime goes by from its first moment, and never again."""
+    return {name: value for name, value in env.items() if name in _WALL_CLOCK}

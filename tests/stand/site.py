@@ -19,6 +19,7 @@ from typing import IO, Any, Self
 from sslmd.console.client import DaemonClient
 from sslmd.console.program import CtlError
 from sslmd.wire.messages import Method
+from tests.stand.faketime import of_loading
 from tests.stand.server import ROOT
 from tests.stand.starter import Started, run_client, start_daemon
 
@@ -109,7 +110,8 @@ class Site:
         self.lines = []
         words = ["--conf-dir", str(self.conf), "--socket", str(self.socket), *options]
         around = {**os.environ, **(env or {})}
-        if wrapper or any(name.startswith(("LD_", "PYTHON")) for name in env or ()):
+        others = set(env or ()) - set(of_loading(env or {}))
+        if wrapper or any(name.startswith(("LD_", "PYTHON")) for name in others):
             self.process = subprocess.Popen(
                 [*wrapper, sys.executable, "-m", "sslmd.daemon.main", *words],
                 cwd=ROOT,

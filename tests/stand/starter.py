@@ -1,12 +1,16 @@
 """Starts sslmd and sslmctl by forks of a process that has read their modules: most of a start.
 
+The network process of such a daemon is forked too (`forked_net`).
+
 What is forked is a process with a session, an environment and files of its own, as if it had been
 started anew; it is told `start` by a socket, and later asked how it ended.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import gc
 import json
 import os
 import select
@@ -16,11 +20,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
+from tests.stand import forked_net
+from tests.stand.faketime import of_loading
 from tests.stand.forked import become
 from tests.stand.server import ROOT
 
@@ -61,13 +68,14 @@ class Started:
 class _Starter:
     """The process that has read the modules, and the way to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, loading: Mapping[str, str]) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
                 cwd=ROOT,
+                env={**os.environ, **loading},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -85,21 +93,23 @@ class _Starter:
 
 
 @cache
-def _starter() -> _Starter:
-    return _Starter()
+def _starter(*loading: tuple[str, str]) -> _Starter:
+    """Return the one that has loaded libfaketime with these settings, or nothing."""
+    return _Starter(dict(loading))
 
 
 def start_daemon(options: Sequence[str], env: Mapping[str, str]) -> Started:
     """Start it in the checkout, with nothing to read; what it prints is to be read at `stderr`."""
+    starter = _starter(*sorted(of_loading(env).items()))
     reading, writing = os.pipe()
     nothing = os.open(os.devnull, os.O_WRONLY)
     try:
         asked = {"argv": [_DAEMON, *options], "env": dict(env)}
-        pid = _starter().ask(asked, [nothing, writing])
+        pid = starter.ask(asked, [nothing, writing])
     finally:
         os.close(writing)
         os.close(nothing)
-    return Started(_starter(), pid, os.fdopen(reading, encoding="utf-8"))
+    return Started(starter, pid, os.fdopen(reading, encoding="utf-8"))
 
 
 def run_client(words: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
@@ -124,6 +134,9 @@ def _serve(line: socket.socket) -> Callable[[], object] | None:
     """Do what is asked until nobody asks; in a process that was forked, return what it is to do."""
     mains: dict[str, Callable[[], object]]
     mains = {name: import_module(name).main for name in (_DAEMON, _CLIENT)}
+    forked_net.prepare()
+    gc.collect()
+    gc.freeze()  # no collection in what is forked need look at it
     signal.signal(signal.SIGINT, signal.default_int_handler)
     while True:
         data, files, _, _ = socket.recv_fds(line, _MOST, 2)
@@ -139,12 +152,34 @@ def _serve(line: socket.socket) -> Callable[[], object] | None:
             become((nothing, *files), asked["argv"], asked["env"])
             for file in (nothing, *files):
                 os.close(file)
+            asyncio.set_event_loop_policy(forked_net.ForkingPolicy())
             return mains[asked["argv"][0]]
         for file in files:
             os.close(file)
         line.send(str(answer).encode())
 
 
+def _run(what: Callable[[], object]) -> NoReturn:
+    """Run a `main` to its end, but for taking apart what was loaded: a tenth of a second."""
+    status: object = 1
+    try:
+        status = what()
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        traceback.print_exc()
+    if not isinstance(status, int | None):
+        print(status, file=sys.stderr)
+        status = 1
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status or 0)
+
+
 if __name__ == "__main__":
     if what := _serve(socket.socket(fileno=int(sys.argv[1]))):
-        sys.exit(what())  # type: ignore[arg-type]
+        _run(what)
