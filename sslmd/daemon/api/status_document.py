@@ -75,6 +75,7 @@ def status_of(entry: Entry) -> CertStatus:
                 attempts=server.attempts,
                 since=server.since,
                 unseen=unseen.why if (unseen := _unseen(server)) and not unseen.meant else None,
+                ends=server.expires,
             )
             for server in state.servers
         ],
@@ -118,6 +119,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
                 "next_try": time(server.next_try) if server.attempts else None,
                 "unseen": unseen.why if (unseen := _unseen(server)) else None,
                 "meant": unseen.meant if unseen else False,
+                "expires": time(server.expires),
             }
             for server in state.servers
         ],
