@@ -183,7 +183,12 @@ def _command_lines(data: Mapping[str, object]) -> Iterator[tuple[KeyPath, str]]:
         for index, line in enumerate(lines if isinstance(lines, list) else [lines]):
             if isinstance(line, str):
                 yield (name, "restart_cmd", index), line
+    for index, one in enumerate(tables if isinstance(tables := data.get("notify"), list) else []):
+        if isinstance(one, dict) and isinstance(line := one.get("command"), str):
+            yield ("notify", index, "command"), line
     options = data.get("globals")
+    if isinstance(options, dict) and isinstance(line := options.get("alive_command"), str):
+        yield ("globals", "alive_command"), line
     pairs = options.get("post_copy_cmd") if isinstance(options, dict) else None
     for index, pair in enumerate(pairs if isinstance(pairs, list) else []):
         if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], str):

@@ -167,8 +167,8 @@ def _unusable(err: OSError | ValueError) -> Unusable:
 
 Tables = dict[str, object]
 
-# What the files say, key by key, so that a reload can tell what changed in them. Values are kept
-# to be compared, and never shown: a command may hold a password.
+# What the files say, key by key, so that a reload can tell what changed in them: hashes of values,
+# to be compared. A command or an address may hold a password.
 Keys = Mapping[str, str]
 Written = Mapping[str, Keys]
 
@@ -244,11 +244,11 @@ class Reader:
 
 
 # Their keys say by themselves whose table of the array it is.
-_ARRAYS = {"groups": "domain", "dns_primary": "domain"}
+_ARRAYS = {"groups": "domain", "dns_primary": "domain", "notify": "name"}
 
 
 def written(main: Mapping[str, object], cas: Mapping[str, object]) -> Written:
-    """Return the tables of `ssl-mgr.conf` and `ca-info.conf` by name, each as text by key."""
+    """Return the tables of `ssl-mgr.conf` and `ca-info.conf` by name, each as hashes by key."""
     tables: dict[str, Keys] = {}
     for name, value in main.items():
         if name in _ARRAYS:
@@ -277,9 +277,12 @@ def differences(old: Written, new: Written) -> tuple[str, ...]:
 
 
 def _keys(table: object) -> Keys:
-    return (
-        {str(key): repr(value) for key, value in table.items()} if isinstance(table, dict) else {}
-    )
+    if not isinstance(table, dict):
+        return {}
+    return {
+        str(key): hashlib.sha256(repr(value).encode(errors="replace")).hexdigest()
+        for key, value in table.items()
+    }
 
 
 class Capitals(Enum):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from sslmd.core.names import CertId, GroupName
+from sslmd.core.starttls import ProbeWord
 
 Argv = tuple[str, ...]
 
@@ -116,15 +117,6 @@ class ServiceMatch:
         )
 
 
-class ProbeWord(StrEnum):
-    """How a probe speaks to a port before TLS: at once, or with STARTTLS."""
-
-    TLS = "tls"
-    SMTP = "smtp"
-    IMAP = "imap"
-    POP3 = "pop3"
-
-
 class Unprobed(StrEnum):
     """Why a class has no probes: `probe = false`, or `'none'`, no port of it speaks TLS."""
 
@@ -153,3 +145,37 @@ class TsigKey:
     file: Path
     name: str = ""
     algorithm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyAddress:
+    """Whom to tell, as Apprise writes it: `ntfys://host/topic`, `mailto:root`.
+
+    It may hold secrets: neither `repr` nor `str` shows it, but for mail that goes to sendmail.
+    """
+
+    text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.text if self.is_local_mail else self.scheme
+
+    @property
+    def scheme(self) -> str:
+        """What stands before the colon, in small letters."""
+        return self.text.partition(":")[0].lower()
+
+    @property
+    def is_local_mail(self) -> bool:
+        """Whether it is a recipient for sendmail(8) (RFC 6068), and not a server for Apprise."""
+        return self.scheme == "mailto" and not self.text[len("mailto:") :].startswith("//")
+
+
+@dataclass(frozen=True, slots=True)
+class AliveUrl:
+    """Where to tell that all is well. Who knows it can tell that too, so nothing shows its path."""
+
+    text: str = field(repr=False)
+    host: str
+
+    def __str__(self) -> str:
+        return self.host

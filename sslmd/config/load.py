@@ -46,6 +46,8 @@ from sslmd.config.model import (
     ServerKind,
     ServiceConfig,
 )
+from sslmd.config.notify import notifiers
+from sslmd.config.notify_tables import NotifyOptions
 from sslmd.config.renew import TABLE as RENEW_INFO
 from sslmd.config.renew import Leads, leads_by_life
 from sslmd.config.report import Source, nearest
@@ -61,7 +63,7 @@ __all__ = ["load", "load_partly", "locate_conf_dir"]
 AnyTable = TypeVar("AnyTable", bound=Table)
 
 _CLASS_NAMES = tuple(map(str, ServerKind))
-_TABLES = ("globals", RENEW_INFO, "groups", "dns_primary", "dns", "dh", *_CLASS_NAMES)
+_TABLES = ("globals", RENEW_INFO, "groups", "dns_primary", "dns", "dh", "notify", *_CLASS_NAMES)
 # With `ALL`, a folder's other files (a README, notes) are told from services by their content.
 _SERVICE_LIKE = re.compile(
     rb"^[ \t]*(?:(?:group|service|signing_ca)[ \t]*=|\[[ \t]*(?:X509|KeyOpts)[ \t]*\])",
@@ -134,6 +136,9 @@ class _Loader:
             dns=dns,
             dns_primaries=primaries,
             dh=self._dh(data, groups, wanted),
+            notify=notifiers(
+                self._array(data, "notify", table_of(NotifyOptions)), self.top, self.main
+            ),
             groups=frozenset(wanted),
             inactive=groups.inactive - wanted.keys(),
             files=MappingProxyType(self.reader.digests),

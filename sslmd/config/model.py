@@ -24,7 +24,6 @@ from sslmd.config.kinds import (
     NextKey,
     PostCopy,
     Probe,
-    ProbeWord,
     ServerKind,
     ServiceMatch,
     Trigger,
@@ -33,6 +32,7 @@ from sslmd.config.kinds import (
     UsedBy,
     Validation,
 )
+from sslmd.config.notify_tables import NotifyOptions
 from sslmd.config.server_tables import DnsOptions, DnsPrimary, ServerClass
 from sslmd.config.tables import DhOptions, GlobalOptions
 from sslmd.core.buckets import LETS_ENCRYPT, LETS_ENCRYPT_STAGING
@@ -59,9 +59,9 @@ __all__ = [
     "Engines",
     "GlobalOptions",
     "NextKey",
+    "NotifyOptions",
     "PostCopy",
     "Probe",
-    "ProbeWord",
     "ServerClass",
     "ServerKind",
     "ServiceConfig",
@@ -120,6 +120,7 @@ class Config:
     dns: DnsOptions = field(default_factory=DnsOptions)
     dns_primaries: tuple[DnsPrimary, ...] = ()
     dh: DhOptions = field(default_factory=lambda: DhOptions(()))
+    notify: tuple[NotifyOptions, ...] = ()
     groups: frozenset[str] = frozenset()
     inactive: frozenset[str] = frozenset()
     warnings: tuple[Mistake, ...] = ()

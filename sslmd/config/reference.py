@@ -8,6 +8,7 @@ from enum import Enum
 from pydantic.fields import FieldInfo
 
 from sslmd.config.cert_tables import CaInfo, CaOptionsTable, KeyTable, NameTable, ServiceFile
+from sslmd.config.notify_tables import NotifyOptions
 from sslmd.config.server_tables import WEB_ALONE, DnsOptions, DnsPrimary, ServerClass
 from sslmd.config.table import Table, table_of
 from sslmd.config.tables import DhOptions, GlobalOptions, GroupTable, RenewInfo
@@ -68,6 +69,12 @@ _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (
         "Diffie-Hellman groups on this machine, for servers that offer DHE. Without the table "
         "there are none.",
         table_of(DhOptions),
+    ),
+    (
+        "ssl-mgr.conf: `[[notify]]`",
+        "Who hears of what is wrong: one table for each, with `to`, `to_file` or `command`. "
+        "docs/monitoring/mail.md has examples.",
+        table_of(NotifyOptions),
     ),
     ("ca-info.conf", "One table per CA; its name is what `signing_ca` says.", table_of(CaInfo)),
     ("Service files", "", ServiceFile),

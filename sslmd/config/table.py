@@ -73,6 +73,11 @@ def argv(words: Argv, top: str) -> Argv:
     return words
 
 
+def one_command(words: Iterable[str], top: str) -> Argv:
+    """Return the command of `argv`, () where there is none."""
+    return argv(tuple(words), top)
+
+
 def commands(lines: Iterable[Argv], top: str) -> tuple[Argv, ...]:
     """Return the commands that are not empty."""
     return tuple(argv(words, top) for words in lines if words)

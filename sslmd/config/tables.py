@@ -13,8 +13,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, PlainValidator
 
-from sslmd.config import addresses, values
-from sslmd.config.kinds import Endpoint, NextKey, PostCopy, RenewBy
+from sslmd.config import addresses, notify_address, values
+from sslmd.config.kinds import AliveUrl, Argv, Endpoint, NextKey, PostCopy, RenewBy
 from sslmd.config.table import (
     NESTED,
     NEXT_KEY,
@@ -34,6 +34,7 @@ from sslmd.config.table import (
     each_once,
     flag,
     key,
+    one_command,
     path,
     path_key,
     table,
@@ -194,6 +195,22 @@ class GlobalOptions:
         default="",
         shown="none",
         name="preferred_acme_profile",
+    )
+    alive_url: Annotated[AliveUrl | None, PlainValidator(notify_address.alive_url)] = key(
+        "URL",
+        "Fetched every hour while the daemon works as it should: the address that a dead man's "
+        "switch gives you, such as healthchecks.io or one of your own. It raises the alarm where "
+        "nothing comes any more, also when this machine is off.",
+        default=None,
+        shown="none",
+    )
+    alive_command: Argv = key(
+        "command",
+        "The same by a program of yours, which is run every hour.",
+        default=[],
+        shown="none",
+        read=Annotated[Argv, PlainValidator(values.command)],
+        to=one_command,
     )
     timing: Timing = Timing(timedelta(0), timedelta(0), timedelta(0))
 

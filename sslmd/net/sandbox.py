@@ -83,7 +83,7 @@ def enter(user: str) -> tuple[NetLimit, ...]:
     for number in range(_MOST_CAPABILITIES):
         libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
     libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    if user and (changed := _become(user)):
+    if user and (changed := become(user)):
         held.append(changed)
     if _drop_capabilities(libc):
         held.append(NetLimit.CAPABILITIES)
@@ -97,7 +97,7 @@ def enter(user: str) -> tuple[NetLimit, ...]:
     return tuple(held)
 
 
-def _become(user: str) -> NetLimit | None:
+def become(user: str) -> NetLimit | None:
     """Become `user`, else `nobody`; return what that is worth, None where we stay who we are.
 
     A user that is root by its number counts as none.

@@ -2,7 +2,7 @@
 
 Where keys and the configuration are, nobody else may: whoever can change a command, a link or a key
 has what the daemon has, which is root's as a rule. What is public may be shared; that is told. The
-rule itself is in `core.safe_path`, and `store.way` goes there.
+rule itself is in `core.safe_path`, and `store.paths` goes there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sslmd.core.safe_path import Danger, Trust, danger, named_readers, readable
 from sslmd.servers.key_rights import let_in
 from sslmd.servers.local import is_own_name
 from sslmd.store import owners
-from sslmd.store.way import dangers, entry_of, own_trust, secret_entry_of
+from sslmd.store.paths import dangers, entry_of, own_trust, secret_entry_of
 
 
 class Kind(Enum):
@@ -87,6 +87,9 @@ def places(config: Config, socket: str = "") -> Iterator[tuple[str, Path, Kind]]
             yield "ca_test_server_root", ca.test_server_root, Kind.OURS
         if ca.eab_hmac_key_file is not None:
             yield "ca_eab_hmac_key_file", ca.eab_hmac_key_file, Kind.SECRET
+    for notifier in config.notify:
+        if notifier.to_file is not None:
+            yield "to_file", notifier.to_file, Kind.SECRET
     if own.logdir is not None:
         yield "logdir", own.logdir, Kind.PUBLIC
     for folder in config.dns.acme_dirs:
@@ -105,6 +108,11 @@ def _commands(config: Config) -> Iterator[tuple[str, Argv]]:
         yield "[dns] restart_cmd", argv
     for one in config.globals.post_copy:
         yield "post_copy_cmd", one.argv
+    for notifier in config.notify:
+        if notifier.command:
+            yield "[[notify]] command", notifier.command
+    if config.globals.alive_command:
+        yield "alive_command", config.globals.alive_command
     for server_class in config.server_classes:
         if any(is_own_name(machine_of(host)) for host in server_class.servers):
             for argv in server_class.restart:

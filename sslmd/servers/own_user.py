@@ -27,6 +27,7 @@ RUN = "/run/sslmd"
 
 # The last of them: as root a folder of another user may have wanted CAP_DAC_OVERRIDE.
 DROP_IN = "/etc/systemd/system/sslmd.service.d/zz-user.conf"
+SOCKET = "/etc/systemd/system/sslmd-notify.socket.d/zz-user.conf"
 SYSUSERS = "/etc/sysusers.d/sslmd-user.conf"
 TMPFILES = "/etc/tmpfiles.d/sslmd.conf"  # in place of the packaged file of this name
 POLKIT = "/etc/polkit-1/rules.d/50-sslmd-user.rules"
@@ -195,6 +196,7 @@ def gifts(config: Config) -> list[Gift]:
         found.append(Gift(str(own.logdir), _LOGS))
     keys = [one.tsig.file for one in config.dns_primaries if one.tsig is not None]
     keys += [one.eab_hmac_key_file for one in config.cas.values() if one.eab_hmac_key_file]
+    keys += [one.to_file for one in config.notify if one.to_file is not None]
     found += [Gift(str(path)) for path in keys if os.path.isfile(path)]
     found.append(Gift(RUN))
     return list(dict.fromkeys(found))
@@ -216,6 +218,11 @@ def drop_in(before: str = "", *, closed_homes: bool = True, user: str = USER) ->
     if before:
         lines.append(f"ExecStartPre=+{before}")
     return "\n".join([*lines, ""])
+
+
+def socket() -> str:
+    """Return the drop-in by which messages are taken from it (`wire.sending`)."""
+    return f"# {MARK}\n[Socket]\nSocketUser={USER}\n"
 
 
 def sysusers(groups: Iterable[str]) -> str:

@@ -205,12 +205,17 @@ def written(config: Config, here: frozenset[str] = frozenset()) -> dict[Path, st
 def commands(config: Config, here: frozenset[str]) -> dict[Argv, str]:
     """Return the commands that are run on this machine, each with its key."""
     found = dict.fromkeys(config.dns.restart, "[dns] restart_cmd")
-    for one in config.server_classes:
-        if here.intersection(one.servers):
-            for argv in one.restart:
-                found.setdefault(argv, f"[{one.kind}] restart_cmd")
+    for server_class in config.server_classes:
+        if here.intersection(server_class.servers):
+            for argv in server_class.restart:
+                found.setdefault(argv, f"[{server_class.kind}] restart_cmd")
     for post in config.globals.post_copy:
         found.setdefault(post.argv, f"post_copy_cmd of {machine_of(post.host)}")
+    for one in config.notify:
+        if one.command:
+            found.setdefault(one.command, f"command of [[notify]] {one.name}")
+    if config.globals.alive_command:
+        found.setdefault(config.globals.alive_command, "alive_command")
     return found
 
 
@@ -255,7 +260,7 @@ def _of_folders(config: Config, unit: Unit, here: frozenset[str]) -> Iterator[Li
             if in_top:
                 lines[f"ReadOnlyPaths={quoted(config.conf_dir)}"] = None
         if key.startswith(_WEB) and (owner := _not_roots(path)):
-            if not unit.may("CAP_SETUID"):  # it is written to as its owner (store/walk)
+            if not unit.may("CAP_SETUID"):  # it is written to as its owner (store/foreign)
                 others.append(f"{key} {path} ({owner})")
         elif not unit.may("CAP_DAC_OVERRIDE") and (owner := _closed_to_root(path)):
             foreign.append(f"{key} {path} ({owner})")

@@ -25,7 +25,7 @@ from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Permanent, SslmError
 from sslmd.servers import own_user
 from sslmd.servers.local import hosts_here
-from sslmd.servers.own_user import DROP_IN, POLKIT, ROOT, SYSUSERS, TMPFILES, USER
+from sslmd.servers.own_user import DROP_IN, POLKIT, ROOT, SOCKET, SYSUSERS, TMPFILES, USER
 from sslmd.servers.unit import NAME, read_unit
 from sslmd.store import files
 from sslmd.store.layout import Tree
@@ -34,6 +34,9 @@ from sslmd.store.ssl_mgr import at_work
 
 # Seconds for a command of systemd's; a restart waits for the daemon.
 LIMIT = 330
+
+# What there may be afterwards.
+_FILES = (DROP_IN, SOCKET, TMPFILES, POLKIT, SYSUSERS)
 
 # What stays with somebody else that is listed.
 _SHOWN = 10
@@ -116,12 +119,13 @@ class _Change:
         texts = {
             SYSUSERS: own_user.sysusers(needs.groups),
             DROP_IN: own_user.drop_in(closed_homes=closed),
+            SOCKET: own_user.socket(),
             TMPFILES: own_user.tmpfiles(),
         }
         return texts | ({POLKIT: own_user.polkit(needs.units)} if needs.units else {})
 
     def _show(self, config: Config, texts: dict[str, str], *, asks: bool) -> None:
-        for path in (SYSUSERS, DROP_IN, TMPFILES, POLKIT):
+        for path in _FILES:
             with suppress(FileNotFoundError):
                 if own_user.MARK not in files.read_file(path).decode("utf-8", "replace"):
                     raise Permanent(f"{path} is there, and not by sslmd init; move it away first")
@@ -132,7 +136,11 @@ class _Change:
                     f"\n{path}\n" + "".join(f"    {line}\n" for line in text.splitlines()), end=""
                 )
         else:
-            there = [path for path in (DROP_IN, TMPFILES, POLKIT, SYSUSERS) if os.path.exists(path)]
+            there = [
+                path
+                for path in (DROP_IN, SOCKET, TMPFILES, POLKIT, SYSUSERS)
+                if os.path.exists(path)
+            ]
             print(f"Removes: {', '.join(there) or 'nothing, none of the files is there'}")
         gifts = own_user.gifts(config)
         try:
@@ -166,6 +174,7 @@ class _Change:
         self._check_readable()
         closed = own_user.closed_homes(config)
         self._write(DROP_IN, own_user.drop_in(self._trees(), closed_homes=closed))
+        self._write(SOCKET, texts[SOCKET])
         _run("systemctl", "daemon-reload")
         for path in (TMPFILES, POLKIT):
             if path in texts:
@@ -179,6 +188,8 @@ class _Change:
 
     def _to_root(self, config: Config) -> None:
         self._write(DROP_IN, own_user.drop_in(self._trees(), user=ROOT))
+        if os.path.lexists(SOCKET):
+            files.remove_file(SOCKET)
         _run("systemctl", "daemon-reload")
         for path in (TMPFILES, POLKIT, SYSUSERS):
             if os.path.lexists(path):

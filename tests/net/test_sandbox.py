@@ -192,7 +192,7 @@ import os, sys
 sys.path.insert(0, {os.getcwd()!r})
 from sslmd.net import sandbox
 sandbox.os.setresuid = getattr(os, sys.argv[2])
-print(sandbox._become(sys.argv[1]), os.geteuid())
+print(sandbox.become(sys.argv[1]), os.geteuid())
 """
 
 

@@ -77,6 +77,7 @@ def test_everything_is_there(installed: Path) -> None:
         assert first == f"#!{PREFIX}/lib/sslmd/bin/python"
     assert (top / "lib/sslmd/bin/sslm-auth-hook").exists()
     assert (top / "lib/sslmd/bin/certbot").exists()
+    assert (top / "lib/sslmd/bin/sslmd-notify").exists()
     found = files(top)
     assert {f"share/man/man1/{page.name}" for page in (ROOT / "docs/man").glob("*.1")} <= found
     assert {f"share/man/man8/{page.name}" for page in (ROOT / "docs/man").glob("*.8")} <= found
@@ -89,6 +90,12 @@ def test_everything_is_there(installed: Path) -> None:
     unit = (top / "lib/systemd/system/sslmd.service").read_text()
     assert f"\nExecStart={PREFIX}/bin/sslmd\n" in unit
     assert f"\nExecReload={PREFIX}/bin/sslmctl reload\n" in unit
+    units = {one.name for one in (top / "lib/systemd/system").iterdir()}
+    assert units == {one.name for one in (ROOT / "systemd").glob("*.s*")}
+    for name in ("sslmd-notify@.service", "sslmd-failed@.service"):
+        text = (top / "lib/systemd/system" / name).read_text()
+        assert f"\nExecStart={PREFIX}/lib/sslmd/bin/sslmd-notify" in text
+        assert "/usr/lib/sslmd" not in text
     example = top / "share/doc/sslmd/examples/conf.d"
     assert files(example) == files(ROOT / "conf.d-example")
     for tool in ("bind-reload", "note-restart"):

@@ -44,6 +44,12 @@ MAIN = """\
     server = '192.0.2.1'
     update = true
     tsig_key_file = '{top}/keys/tsig'
+[[notify]]
+    name = 'admins'
+    to_file = '{top}/keys/who'
+[[notify]]
+    name = 'pager'
+    command = '{top}/pager/run'
 [web]
     servers = ['localhost']
     svc_depends = [['example.com', ['web']]]
@@ -85,12 +91,25 @@ class Site:
         self.conf = top / "conf.d"
         for name in ("conf.d/ca", "conf.d/example.com", "certs", "prod-certs/example.com/dh"):
             (top / name).mkdir(parents=True)
-        for name in ("hook", "log", "acme", "tlsa", "keys", "roots", "run", "signer", "tools"):
+        for name in (
+            "hook",
+            "log",
+            "acme",
+            "tlsa",
+            "keys",
+            "roots",
+            "run",
+            "signer",
+            "tools",
+            "pager",
+        ):
             (top / name).mkdir()
         for name in ("hook/run", "keys/tsig", "keys/eab", "roots/one.pem", "roots/two.pem"):
             (top / name).touch(0o600)
-        for name in ("signer/run", "tools/reload", "far"):
+        for name in ("signer/run", "tools/reload", "pager/run", "far"):
             (top / name).touch(0o700)
+        (top / "keys/who").touch(0o600)
+        (top / "keys/who").write_text("mailto:root\n")
         self.write("ssl-mgr.conf", MAIN.format(top=top, group=GROUP))
         self.write("ca-info.conf", CAS.format(top=top))
         root = {"name": "my-root", "group": "ca", "signer": "", "common": "Root", "names": []}
@@ -189,6 +208,7 @@ def test_keys_and_what_is_run_are_refused(site: Site, key: str, path: str, attac
         ("[dns] restart_cmd", "signer/run"),
         ("[web] restart_cmd", "tools"),
         ("[web] restart_cmd", "tools/reload"),
+        ("[[notify]] command", "pager/run"),
     ],
 )
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -258,7 +278,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-@pytest.mark.parametrize("key", ["tsig_key_file tsig", "ca_eab_hmac_key_file eab"])
+@pytest.mark.parametrize("key", ["tsig_key_file tsig", "ca_eab_hmac_key_file eab", "to_file who"])
 def test_a_key_of_ours_that_others_read_is_made_private(site: Site, key: str) -> None:
     name, file = key.split()
     path = site.top / "keys" / file

@@ -121,10 +121,14 @@ def test_what_is_given_is_what_the_daemon_writes_and_its_keys(tmp_path: Path) ->
         f"tsig_key_file = '{key}'\ntsig_name = 'a'\ntsig_algorithm = 'hmac-sha256'\n"
         f"[dns]\nrestart_cmd = 'true'\ntlsa_dirs = ['{tmp_path}/tlsa']\n"
     )
+    addresses = tmp_path / "who"
+    addresses.write_text("mailto:root\n")
+    addresses.chmod(0o600)
+    more += f"[[notify]]\nname = 'a'\nto_file = '{addresses}'\n"
     config = configured(tmp_path, web("'true'"), more)
     paths = [gift.path for gift in gifts(config)]
     own = [str(config.globals.certs_dir), str(config.globals.prod_cert_dir)]
-    assert paths == [*own, f"{tmp_path}/tlsa", str(key), "/run/sslmd"]
+    assert paths == [*own, f"{tmp_path}/tlsa", str(key), str(addresses), "/run/sslmd"]
     assert str(config.conf_dir) not in paths
 
 

@@ -14,12 +14,18 @@ from sslmd.daemon.loop import ORDERS
 from sslmd.daemon.main import MAX_JOBS
 from sslmd.net import sandbox
 from sslmd.net.client import USER
+from sslmd.notify import failed_unit
 from sslmd.wire.messages import SOCKET_GROUP, SOCKET_PATH
+from sslmd.wire.sending import NOTIFY_SOCKET, NOTIFY_USER, SECONDS
 from tests.stand.server import ROOT
 
 UNIT = ROOT / "systemd" / "sslmd.service"
 USERS = ROOT / "systemd" / "sysusers.d" / "sslmd.conf"
 FILES = ROOT / "systemd" / "tmpfiles.d" / "sslmd.conf"
+SOCKET, MESSAGE, FAILED = SENDING = [
+    ROOT / "systemd" / name
+    for name in ("sslmd-notify.socket", "sslmd-notify@.service", "sslmd-failed@.service")
+]
 
 # Of `systemd-analyze security`, in tenths: 2.6 with systemd 252, of which 0.3 are for the user of
 # the network process. More would be a door reopened.
@@ -45,12 +51,15 @@ def unit(tmp_path: Path) -> Path:
     assert text.count("\nExecStart=/usr/bin/sslmd\n") == 1
     text = text.replace("ExecStart=/usr/bin/sslmd", "ExecStart=/bin/true")
     copy.write_text(text.replace("ExecReload=/usr/bin/sslmctl", "ExecReload=/bin/true"))
+    for path in SENDING:
+        text = path.read_text()
+        (tmp_path / path.name).write_text(re.sub(r"/usr/lib/sslmd/bin/\S+", "/bin/true", text))
     return copy
 
 
-def settings() -> dict[str, list[str]]:
+def settings(unit: Path = UNIT) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for line in UNIT.read_text().splitlines():
+    for line in unit.read_text().splitlines():
         if line and line[0] not in "#[":
             key, _, value = line.partition("=")
             found.setdefault(key, []).append(value)
@@ -59,7 +68,12 @@ def settings() -> dict[str, list[str]]:
 
 def test_systemd_finds_nothing_wrong_with_the_unit(unit: Path) -> None:
     # Its man page is not installed here: --man=no.
-    checked = run(tool("systemd-analyze"), "verify", "--man=no", str(unit))
+    names = ["sslmd.service", "sslmd-notify.socket", "sslmd-notify@x.service"]
+    names.append("sslmd-failed@sslmd.service.service")
+    checked = run(
+        *("env", f"SYSTEMD_UNIT_PATH={unit.parent}:", tool("systemd-analyze"), "verify"),
+        *("--man=no", *(str(unit.parent / name) for name in names)),
+    )
     if "Failed to" in checked.stderr and "sslmd.service" not in checked.stderr:
         pytest.skip(f"systemd-analyze cannot work here: {checked.stderr.strip()}")
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -139,9 +153,57 @@ def test_every_relaxation_says_what_it_is_for() -> None:
     assert "@chown" in explained
 
 
+# What makes systemd take new privileges from a unit with a User= (systemd.exec(5)).
+_NO_NEW_PRIVILEGES = re.compile(
+    "NoNewPrivileges|SystemCall|RestrictAddress|RestrictNamespaces|RestrictRealtime|RestrictSUID"
+    "|PrivateDevices|ProtectKernel|ProtectClock|ProtectHostname|MemoryDeny|LockPersonality"
+    "|DynamicUser|CapabilityBoundingSet|PrivateUsers"
+)
+
+
+@pytest.mark.parametrize("unit", [MESSAGE, FAILED], ids=lambda one: one.name)
+def test_sendmail_works_in_what_sends(unit: Path) -> None:
+    have = settings(unit)
+    assert not [key for key in have if _NO_NEW_PRIVILEGES.match(key)]
+    assert have["User"] == [NOTIFY_USER]
+    # Mail servers write to /var, and deliver after the program has ended.
+    assert have["ProtectSystem"] == ["full"]
+    assert have["KillMode"] == ["process"]
+    assert have["LimitCORE"] == ["0"]
+    assert have["InaccessiblePaths"] == ["-/etc/ssl-mgr/certs"]
+    assert have["CollectMode"] == ["inactive-or-failed"]
+
+
+def test_messages_are_taken_from_the_daemon_alone() -> None:
+    have = settings(SOCKET)
+    assert have["ListenStream"] == [NOTIFY_SOCKET]
+    assert have["SocketMode"] == ["0600"]
+    assert "SocketUser" not in have  # root's
+    assert have["Accept"] == ["yes"]
+    # It is there whenever the daemon is.
+    assert settings()["Wants"] == [SOCKET.name]
+    assert have["PartOf"] == have["Before"] == [UNIT.name]
+    message = settings(MESSAGE)
+    assert message["StandardInput"] == message["StandardOutput"] == ["socket"]
+    assert int(message["RuntimeMaxSec"][0]) > SECONDS
+    assert message["MemoryMax"] == [f"{sandbox.MEMORY >> 20}M"]
+
+
+def test_a_daemon_that_is_given_up_is_told_of() -> None:
+    assert settings()["OnFailure"] == ["sslmd-failed@%n.service"]
+    have = settings(FAILED)
+    assert have["ExecStart"] == ["/usr/lib/sslmd/bin/sslmd-notify --failed %i"]
+    assert have["Environment"] == [f"{failed_unit.ENVIRONMENT}={failed_unit.DEFAULT}"]
+    assert "OnFailure" not in have
+
+
 def test_the_group_of_the_socket_is_made(tmp_path: Path) -> None:
     lines = [line for line in USERS.read_text().splitlines() if line[:1] not in ("#", "")]
-    assert [line.split()[:3] for line in lines] == [["g", SOCKET_GROUP, "-"], ["u", USER, "-"]]
+    assert [line.split()[:3] for line in lines] == [
+        ["g", SOCKET_GROUP, "-"],
+        ["u", USER, "-"],
+        ["u", NOTIFY_USER, "-"],
+    ]
     (tmp_path / "etc").mkdir()
     command = [tool("systemd-sysusers"), "--dry-run", f"--root={tmp_path}"]
     made = run(*command, str(USERS))
@@ -149,7 +211,8 @@ def test_the_group_of_the_socket_is_made(tmp_path: Path) -> None:
         pytest.skip("this systemd-sysusers has no --dry-run")
     assert made.returncode == 0, made.stderr
     assert f"group '{SOCKET_GROUP}'" in made.stdout + made.stderr
-    assert f"user '{USER}'" in made.stdout + made.stderr
+    for user in (USER, NOTIFY_USER):
+        assert f"user '{user}'" in made.stdout + made.stderr
 
 
 def test_the_folders_are_made(tmp_path: Path) -> None:

@@ -1,0 +1,5 @@
+"""`python -m sslmd.notify`."""
+
+from sslmd.notify.main import main
+
+main()
