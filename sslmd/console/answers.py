@@ -132,6 +132,7 @@ def server_status(server: Fields) -> ServerStatus:
         attempts=server.number("attempts"),
         since=server.time("since"),
         unseen=server.text("unseen") if wanted else None,
+        ends=server.time("expires"),
     )
 
 

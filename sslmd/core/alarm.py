@@ -24,6 +24,10 @@ from sslmd.core.trouble import Severity
 # that it falls below is one step, and the last step is the expiry itself.
 STEPS = (1 / 3, 1 / 6, 1 / 10, 0.0)
 
+# Causes of one kind; when there are more, nobody reads them one by one.
+MOST_CAUSES = 100
+_OTHERS = "others"
+
 # Characters of a reason that make the cause: the rest is names, times and ways out.
 _SKETCHED = 400
 _MARKS = ".,;:!?()[]{}<>'\"`|=…"
@@ -127,10 +131,24 @@ def alarm_id(kind: AlarmKind, key: str) -> str:
 
 def gathered(cases: Iterable[AlarmCase]) -> list[Alarm]:
     """Return the alarms that some cases make, the most urgent first."""
-    by_cause: dict[tuple[AlarmKind, str], list[AlarmCase]] = defaultdict(list)
+    by_cause: dict[AlarmKind, dict[str, list[AlarmCase]]] = defaultdict(dict)
     for case in cases:
-        by_cause[case.kind, case.key].append(case)
-    return in_order(_alarm(kind, key, some) for (kind, key), some in by_cause.items())
+        by_cause[case.kind].setdefault(case.key, []).append(case)
+    return in_order(
+        _alarm(kind, key, some)
+        for kind, causes in by_cause.items()
+        for key, some in _few(causes).items()
+    )
+
+
+def _few(causes: dict[str, list[AlarmCase]]) -> dict[str, list[AlarmCase]]:
+    """Return the causes with the most cases, and all others as one cause if there are too many."""
+    if len(causes) <= MOST_CAUSES:
+        return causes
+    order = sorted(causes, key=lambda key: (-len(causes[key]), key))
+    few = {key: causes[key] for key in order[: MOST_CAUSES - 1]}
+    others = [case for key in order[MOST_CAUSES - 1 :] for case in causes[key]]
+    return {**few, _OTHERS: others}
 
 
 def in_order(alarms: Iterable[Alarm]) -> list[Alarm]:

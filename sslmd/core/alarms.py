@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sslmd.core.alarm import Affected, Alarm, AlarmCase, gathered, sketch, step_of
 from sslmd.core.alarm_kinds import AlarmKind
@@ -161,10 +161,10 @@ def _cases(
     standing: CertStanding, kind: AlarmKind, trouble: CertTrouble, now: datetime
 ) -> Iterator[AlarmCase]:
     if server := _by_server(standing, trouble):
-        yield _server_case(standing, server, trouble.severity)
+        yield _server_case(standing, server, trouble.severity, now)
     elif trouble.kind is TroubleKind.SERVER:
         for server in trouble.servers:
-            yield _server_case(standing, server, trouble.severity)
+            yield _server_case(standing, server, trouble.severity, now)
     elif trouble.kind is TroubleKind.NOT_SEEN:
         for server in trouble.servers:
             cause = noted(f"{server.place}: {server.unseen or of_trouble(trouble, now)[0]}")
@@ -187,28 +187,34 @@ def _late(standing: CertStanding, found: Sequence[CertTrouble], now: datetime) -
     kind = AlarmKind.NEVER_ISSUED if status.ends is None else AlarmKind.EXPIRY
     severity = max(one.severity for one in found)
     cause = standing.why or noted(status.error or of_trouble(found[0], now)[0])
-    return _case(standing, kind, severity, status.error, cause, step=_step(status, now))
+    return _case(
+        standing, kind, severity, status.error, cause, step=_step(status, status.ends, now)
+    )
 
 
-def _step(status: CertStatus, now: datetime) -> int:
-    """Return how near the expiry is, by the time that there was when its renewal was due."""
-    begins, ends, due = status.begins, status.ends, status.renew_at
-    if ends is None or begins is None or ends <= begins:
+def _step(status: CertStatus, ends: datetime | None, now: datetime) -> int:
+    """Return how near an expiry is, by the time that there was when its renewal was due."""
+    if ends is None or status.ends is None or status.begins is None:
         return 0
-    life = ends - begins
+    life, due = status.ends - status.begins, status.renew_at
     # A CA may ask for it much earlier: then it had more time than anybody needs.
-    had = min(ends - due, life / 2) if due is not None and due < ends else life / 3
-    return step_of((ends - now) / had)
+    had = min(status.ends - due, life / 2) if due is not None and due < status.ends else life / 3
+    return step_of((ends - now) / had) if had > timedelta() else 0
 
 
-def _server_case(standing: CertStanding, server: ServerStatus, severity: Severity) -> AlarmCase:
-    """Return that a server does not use it; one that was not given it was not reached."""
+def _server_case(
+    standing: CertStanding, server: ServerStatus, severity: Severity, now: datetime
+) -> AlarmCase:
+    """Return that a server does not use it; one that was not given it was not reached.
+
+    How near the end is counts for the certificate that it uses instead.
+    """
     cause = noted(f"{server.place}: {server.error}")
+    step = _step(standing.status, server.ends, now)
     if server.state == "pending":
-        who = Affected(server.host, severity, ends=standing.status.ends)
+        who = Affected(server.host, severity, step, server.ends)
         return AlarmCase(AlarmKind.HOST, server.host, cause, who)
-    name, ends = standing.cert.arg, standing.status.ends
-    who = Affected(name, severity, ends=ends, places=(server.host,))
+    who = Affected(standing.cert.arg, severity, step, server.ends, (server.host,))
     return AlarmCase(AlarmKind.NOT_SERVED, server.host, cause, who)
 
 

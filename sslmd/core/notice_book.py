@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from sslmd.core.alarm import Affected, Alarm, Level, in_order
 from sslmd.core.alarm_kinds import AlarmKind
@@ -262,14 +263,21 @@ class _Look:
 
     def _donor(self, alarm: Alarm) -> str:
         """Return the alarm that most of its subjects had until now, "" for none."""
-        had: Counter[str] = Counter()
-        for ident, one in self._before.raised.items():
-            if one.kind is alarm.kind and ident not in self._alarms and self._is_open(one):
-                had[ident] = len(one.subjects.intersection(alarm.subjects))
-        for ident, number in had.most_common(1):
+        homes = (self._had.get((alarm.kind, name), "") for name in alarm.subjects)
+        for ident, number in Counter(filter(None, homes)).most_common(1):
             if 2 * number >= len(alarm.subjects):
                 return ident
         return ""
+
+    @cached_property
+    def _had(self) -> Mapping[tuple[AlarmKind, str], str]:
+        """Which alarm everybody had that does not stand any more."""
+        return {
+            (one.kind, name): ident
+            for ident, one in self._before.raised.items()
+            if ident not in self._alarms and self._is_open(one)
+            for name in one.subjects
+        }
 
     def _is_open(self, raised: Raised) -> bool:
         return raised.gone is None or self._now - raised.gone < SETTLED

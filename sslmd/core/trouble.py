@@ -75,9 +75,13 @@ NETWORK: dict[str, Severity] = dict.fromkeys(
 
 
 class ServerStatus:
-    """How far one server is, as `status` says it. `since`: when it was last dealt with."""
+    """How far one server is, as `status` says it.
 
-    __slots__ = ("attempts", "error", "host", "kind", "since", "state", "unseen")
+    `since`: when it was last dealt with. `ends`: when the certificate expires that it uses, as far
+    as that is known.
+    """
+
+    __slots__ = ("attempts", "ends", "error", "host", "kind", "since", "state", "unseen")
 
     def __init__(
         self,
@@ -89,10 +93,12 @@ class ServerStatus:
         attempts: int = 0,
         since: datetime | None = None,
         unseen: str | None = None,
+        ends: datetime | None = None,
     ) -> None:
         """`unseen`: why nobody saw it using its certificate; None if seen, or never to be seen."""
         self.kind, self.host, self.state = kind, host, state
         self.error, self.attempts, self.since, self.unseen = error, attempts, since, unseen
+        self.ends = ends
 
     @property
     def place(self) -> str:
@@ -191,12 +197,20 @@ class Limits:
 
     def severity(self, cert: CertStatus, now: datetime) -> Severity:
         """Judge by the time that is left."""
-        if cert.ends is None and cert.is_coming:
-            return Severity.OK
-        if cert.ends is None or cert.ends <= now:
+        if cert.ends is None:
+            return Severity.OK if cert.is_coming else Severity.CRITICAL
+        return self._at(cert.ends, cert, now)
+
+    def at_server(self, server: ServerStatus, cert: CertStatus, now: datetime) -> Severity:
+        """Judge a server that did not get a certificate by what is left of the one it uses."""
+        ends = server.ends
+        return Severity.OK if ends is None else self._at(ends, cert, now)
+
+    def _at(self, ends: datetime, cert: CertStatus, now: datetime) -> Severity:
+        if ends <= now:
             return Severity.CRITICAL
-        life = cert.ends - cert.begins if cert.begins else timedelta(0)
-        left = cert.ends - now
+        life = cert.ends - cert.begins if cert.ends and cert.begins else timedelta(0)
+        left = ends - now
         if left < (life * CRIT_SHARE if self.crit is None else self.crit):
             return Severity.CRITICAL
         if left < (life * WARN_SHARE if self.warn is None else self.warn):
@@ -245,7 +259,9 @@ def _troubles(cert: CertStatus, now: datetime, limits: Limits) -> Iterator[CertT
         yield CertTrouble(warning, kind, at=due)
     if cert.attempts:
         times, text, at = cert.attempts, cert.error, cert.next_try
-        yield CertTrouble(warning, TroubleKind.FAILED, text, at=at, times=times)
+        failing = next((one for one in cert.servers if one.place == cert.about), None)
+        severity = limits.at_server(failing, cert, now) if failing is not None else warning
+        yield CertTrouble(max(severity, warning), TroubleKind.FAILED, text, at=at, times=times)
     elif cert.error:
         # It is left alone, so nobody renews it; or the failure is a server's.
         yield CertTrouble(warning, TroubleKind.HELD, cert.error, at=cert.next_try)
@@ -260,4 +276,5 @@ def _troubles(cert: CertStatus, now: datetime, limits: Limits) -> Iterator[CertT
         yield CertTrouble(warning, TroubleKind.DANE_WARNING, text)
     for server in cert.servers:
         if server.failed and server.place != cert.about:
-            yield CertTrouble(warning, TroubleKind.SERVER, server.error, servers=(server,))
+            severity = max(limits.at_server(server, cert, now), warning)
+            yield CertTrouble(severity, TroubleKind.SERVER, server.error, servers=(server,))

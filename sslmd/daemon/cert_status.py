@@ -61,6 +61,7 @@ def status_of(entry: Entry) -> CertStatus:
                 attempts=server.attempts,
                 since=server.since,
                 unseen=unseen.why if (unseen := unseen_of(server)) and not unseen.meant else None,
+                ends=server.expires,
             )
             for server in state.servers
         ],

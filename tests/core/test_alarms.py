@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sslmd.core.alarm import Alarm, sketch
+from sslmd.core.alarm import MOST_CAUSES, Alarm, sketch
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.alarms import (
     KINDS,
@@ -139,6 +139,39 @@ def test_what_was_not_looked_at_is_not_known() -> None:
     assert blind.kind is AlarmKind.BLIND
 
 
+def test_who_is_left_alone_is_not_known_to_renew() -> None:
+    status = CertStatus(begins=NOW - DAY, ends=NOW + 89 * DAY, error="its state file is odd")
+    held = CertStanding(CertId("example.com", "web"), status)
+    assert (AlarmKind.EXPIRY, "example.com:web") in unknown_of(Overview([held]), NOW)
+    assert brief(raised(held)) == [(AlarmKind.HELD, WARNING, ("example.com:web",))]
+
+
+def test_what_was_not_compared_for_days_is_told() -> None:
+    (alarm,) = raised(cert(left=60, dane=True, compared=NOW - 3 * DAY))
+    assert alarm.kind is AlarmKind.BLIND
+
+
+def test_notes_that_cannot_be_written() -> None:
+    status = CertStatus(begins=NOW - DAY, ends=NOW + 89 * DAY, error="no space left")
+    some = [
+        CertStanding(CertId(f"site{n}.example", "web"), status, unsaved="no space left")
+        for n in range(2)
+    ]
+    assert brief(raised(*some)) == [
+        (AlarmKind.NOTES, WARNING, ("site0.example:web", "site1.example:web"))
+    ]
+
+
+def test_more_causes_than_anybody_reads_are_one() -> None:
+    words = [f"{chr(97 + n // 26 % 26)}{chr(97 + n % 26)} fails" for n in range(500)]
+    alarms = raised(
+        *(cert(f"site{n}.example", error=text) for n, text in enumerate(words)),
+        *(cert(f"many{n}.example", error="the CA is down") for n in range(5)),
+    )
+    assert len(alarms) == MOST_CAUSES
+    assert sorted(len(one.subjects) for one in alarms)[-2:] == [5, 402]
+
+
 def test_words_of_others_of_any_kind_have_a_sketch() -> None:
     names = frozenset({"example.com"})
     assert sketch("Mail.Example.COM: 3 of 4 said no", names) == "* # of # said no"
@@ -156,3 +189,16 @@ def test_ten_thousand_certificates() -> None:
     certs = [cert(f"site{number}.example", error="the CA is down") for number in range(10_000)]
     (alarm,) = raised(*certs)
     assert len(alarm.subjects) == 10_000
+
+
+def test_a_server_that_keeps_an_old_certificate_grows_louder() -> None:
+    found = []
+    for left in (20, 9, 4, 2, -1):
+        server = ServerStatus("web", "www1", "pending", error="no route", ends=NOW + left * DAY)
+        status = CertStatus(begins=NOW - DAY, ends=NOW + 89 * DAY, servers=[server])
+        server.attempts = 1
+        (alarm,) = raised(CertStanding(CertId("example.com", "web"), status))
+        assert alarm.ends == NOW + left * DAY
+        found.append(alarm.level)
+    assert found == sorted(set(found))
+    assert found[-1] == (CRITICAL, 4)

@@ -2,110 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from sslmd.core.alarm import Affected, Alarm, AlarmCase, gathered
 from sslmd.core.alarm_kinds import AlarmKind
-from sslmd.core.errors import Refused, Transient, Trouble
-from sslmd.core.notice_book import AlarmBook, moved, watched, with_notifiers
+from sslmd.core.errors import Refused
+from sslmd.core.notice_book import AlarmBook
 from sslmd.core.notices import (
-    AlarmMessage,
     News,
-    NoticeRule,
-    decide_notices,
-    not_taken,
     silence,
     silenced,
-    took,
     unsilenced,
     without_ended,
 )
-from sslmd.core.reason import noted
 from sslmd.core.told import Denied
-from sslmd.core.trouble import Severity
 from sslmd.core.windows import Window
-from sslmd.store.note_kinds import ALARM_BOOK_NOTE
-
-START = datetime(2030, 1, 1, 12, tzinfo=UTC)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
-MAIL = NoticeRule("mail")
-EXPIRY, DANE, HOST = AlarmKind.EXPIRY, AlarmKind.DANE, AlarmKind.HOST
-
-
-def case(
-    name: str, cause: str = "down", kind: AlarmKind = EXPIRY, severity: Severity = WARNING,
-    step: int = 0, places: tuple[str, ...] = (),
-) -> AlarmCase:  # fmt: skip
-    return AlarmCase(kind, cause, noted(cause), Affected(name, severity, step, places=places))
-
-
-@dataclass
-class Days:
-    """The daemon's part: it looks at all alarms, asks, sends and notes; on a virtual clock."""
-
-    rule: NoticeRule = MAIL
-    now: datetime = START
-    book: AlarmBook = field(default_factory=AlarmBook)
-    alarms: list[Alarm] = field(default_factory=list)
-    sent: list[AlarmMessage] = field(default_factory=list)
-    works: bool = True
-
-    def stand(self, *cases: AlarmCase, unknown: Sequence[tuple[AlarmKind, str]] = ()) -> None:
-        self.cases, self._unknown = cases, unknown
-        self.look()
-
-    cases: Sequence[AlarmCase] = ()
-    _unknown: Sequence[tuple[AlarmKind, str]] = ()
-
-    def look(self) -> None:
-        seen = watched(self.book, gathered(self.cases), self.now, self._unknown)
-        self.book, self.alarms = seen.book, list(seen.alarms)
-
-    def decide(self) -> datetime | None:
-        """Return when to ask again."""
-        while True:
-            self.look()
-            decision = decide_notices(self.rule, self.book, self.alarms, self.now)
-            if (message := decision.message) is None:
-                assert decision.wake_at is None or decision.wake_at > self.now
-                return decision.wake_at
-            if self.works:
-                self.sent.append(message)
-                self.book = took(self.book, message)
-            else:
-                before = self.book.notifier(self.rule.name).trouble
-                attempts = before.attempts if before else 0
-                trouble = Trouble.of(Transient("refused"), attempts, self.now, jitter=0.0)
-                self.book = not_taken(self.book, self.rule.name, trouble)
-
-    def go(self, length: timedelta) -> None:
-        """Let time pass, and do what there is to do meanwhile."""
-        end = self.now + length
-        while (wake := self.decide()) is not None and wake <= end:
-            self.now = wake
-        self.now = end
-        self.decide()
-
-    @property
-    def told(self) -> list[tuple[News, tuple[str, ...]]]:
-        """What was told since this was last asked."""
-        sent, self.sent = self.sent, []
-        return [
-            (item.news, tuple(sorted(item.raised.everyone)))
-            for message in sent
-            for item in message.items
-        ]
-
-    def restart(self) -> None:
-        read = ALARM_BOOK_NOTE.decode(ALARM_BOOK_NOTE.encode(self.book))
-        assert read == self.book
-        self.book = read
+from tests.stand.alarm_days import (
+    CRITICAL,
+    DANE,
+    DAY,
+    EXPIRY,
+    HOUR,
+    MAIL,
+    MINUTE,
+    START,
+    WARNING,
+    Days,
+    case,
+)
 
 
 def test_what_stands_is_told_once_and_its_end() -> None:
@@ -209,6 +136,33 @@ def test_the_same_ones_for_another_reason_are_no_news() -> None:
     days.stand()
     days.go(HOUR)
     assert days.told == [(News.OVER, ("a", "b"))]
+
+
+def test_words_that_change_to_and_fro_are_no_news() -> None:
+    """And one that joins is told within a day, whatever words it has then."""
+    days = Days()
+    for hour in range(60):
+        words = ("one", "two") if hour % 2 else ("two", "one")
+        some = [case("a", words[0]), case("b", words[1])]
+        days.stand(*some, *([case("c", words[1])] if hour > 5 else []))
+        days.go(HOUR)
+    told = days.told
+    assert [news for news, _ in told] == 2 * [News.RAISED] + 4 * [News.STILL]
+    assert any("c" in names for _, names in told[2:4])
+
+
+def test_what_is_in_trouble_again_is_not_said_to_be_over() -> None:
+    days = Days(replace(MAIL, after=HOUR))
+    days.stand(case("a"), case("b"))
+    days.go(2 * HOUR)
+    days.stand()
+    days.go(HOUR / 2)
+    days.stand(case("a", "no such account"))
+    days.go(50 * MINUTE)
+    assert days.told == [(News.RAISED, ("a", "b")), (News.OVER, ("b",))]
+    days.stand()
+    days.go(2 * DAY)
+    assert {news for news, _ in days.told} <= {News.OVER}
 
 
 def test_who_is_well_is_told_when_one_has_another_trouble() -> None:
@@ -385,68 +339,3 @@ def test_silences_go_when_they_ended() -> None:
     assert silenced(book, silence("a", 2 * DAY, "root", "known", START)).silences[1:] == ()
     assert without_ended(book, START + DAY).silences
     assert not without_ended(book, START + 3 * DAY).silences
-
-
-YEARS = 2000 * DAY
-
-
-@pytest.mark.parametrize("jump", [YEARS, -YEARS, HOUR, -HOUR])
-def test_a_clock_that_is_set_neither_floods_nor_silences(jump: timedelta) -> None:
-    days = Days()
-    days.stand(case("a"), case("b", "other"))
-    days.go(HOUR)
-    assert len(days.sent) == 1
-    days.now += jump
-    days.go(22 * HOUR)
-    assert len(days.sent) == 1
-    days.stand(case("a"), case("b", "other"), case("c", "third"))
-    days.go(3 * HOUR)
-    assert len(days.sent) in (2, 3)
-    days.stand()
-    days.go(HOUR)
-    assert sum(item.news is News.OVER for one in days.sent for item in one.items) == 3
-
-
-def test_a_clock_that_goes_to_and_fro_does_not_flood() -> None:
-    for jump in (YEARS, 20 * DAY, DAY, HOUR):
-        days = Days()
-        days.stand(case("a"))
-        for _ in range(120):
-            days.go(MINUTE)
-            days.now += jump
-            days.go(MINUTE)
-            days.now -= jump
-        assert len(days.sent) <= 3, jump
-
-
-def test_a_clock_that_the_daemon_sees_jump() -> None:
-    days = Days()
-    days.stand(case("a"))
-    days.go(HOUR)
-    days.book, days.now = moved(days.book, 10 * DAY), days.now + 10 * DAY
-    days.go(20 * HOUR)
-    assert len(days.sent) == 1
-    days.book = moved(days.book, timedelta.max)
-    days.book = moved(days.book, timedelta.min)
-
-
-def test_a_silence_does_not_last_under_another_clock() -> None:
-    days = Days()
-    days.book = silenced(days.book, silence("a", 2 * DAY, "root", "known", days.now))
-    days.stand(case("a"))
-    days.go(HOUR)
-    days.now -= YEARS
-    days.go(HOUR)
-    assert days.told == [(News.RAISED, ("a",))]
-
-
-def test_notifiers_that_left_the_configuration_are_forgotten() -> None:
-    days = Days()
-    days.stand(case("a"))
-    days.go(HOUR)
-    days.book = with_notifiers(days.book, ["mail", "sms"])
-    assert set(days.book.notifiers) == {"mail", "sms"}
-    days.book = with_notifiers(days.book, ["sms"])
-    days.stand()
-    days.go(3 * DAY)
-    assert days.book.raised == {}

@@ -54,3 +54,17 @@ def test_a_first_certificate_on_its_way_is_no_trouble() -> None:
     assert kinds(CertStatus(is_made=True)) == []
     (trouble,) = troubles(CertStatus(is_made=True, attempts=1, error="no"), NOW)[1:]
     assert (trouble.kind, trouble.severity) == (TroubleKind.FAILED, Severity.WARNING)
+
+
+@pytest.mark.parametrize(("left", "severity"), [(30, 1), (14, 1), (8, 2), (-1, 2), (None, 1)])
+@pytest.mark.parametrize("about", ["", WEB.place])
+def test_a_server_with_an_old_certificate_grows_worse(
+    left: int | None, severity: int, about: str
+) -> None:
+    ends = NOW + timedelta(left) if left is not None else None
+    server = ServerStatus("web", "www1", "failed", error="down", attempts=1, ends=ends)
+    attempts = 1 if about else 0
+    cert = CertStatus(
+        begins=BEGINS, ends=ENDS, servers=[server], attempts=attempts, error="down", about=about
+    )
+    assert troubles(cert, NOW)[0].severity == severity

@@ -79,6 +79,7 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
                 "next_try": time(server.next_try) if server.attempts else None,
                 "unseen": unseen.why if (unseen := unseen_of(server)) else None,
                 "meant": unseen.meant if unseen else False,
+                "expires": time(server.expires),
             }
             for server in state.servers
         ],
