@@ -10,7 +10,7 @@ PATHS  := sslmd tests packaging
 PREFIX  ?= /usr
 DESTDIR ?=
 
-.PHONY: run test quick check shape bench fuzz docs format clean setup test-servers install uninstall wheel \
+.PHONY: run test quick check shape bench fuzz kills docs format clean setup test-servers install uninstall wheel \
         deb lock
 
 # --- set-up ---------------------------------------------------------------------------
@@ -79,6 +79,13 @@ shape: $(READY)
 fuzz: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
 	$(BIN)/python -m tests.fuzz.run $(FUZZ)
+
+# The daemon and its network process, killed at 200 random messages of ACME orders; the tests do it
+# 30 times. More: KILLS=1000.
+KILLS ?= 200
+
+kills: $(READY) test-servers
+	KILLS=$(KILLS) $(BIN)/python -m pytest tests/integration/test_acme_engine_kills.py
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench.run docs/benchmarks.md

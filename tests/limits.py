@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sslmd.acme import certbot_log, certbot_run, directory, launch
+from sslmd.acme import certbot_log, certbot_run, directory, launch, permits
 from sslmd.core import plain
 from sslmd.daemon import loop
 from sslmd.dns import ask, bounds, manners
@@ -26,6 +26,7 @@ from sslmd.net import (
     probe_messages,
     sandbox,
     starttls,
+    telling,
     web,
 )
 from sslmd.servers import http01, ssh, ssh_line
@@ -59,6 +60,7 @@ _LAUNCH = "acme/test_launch.py::test_each_limit_is_told_as_what_it_is"
 _QUEUED = "integration/test_acme_hostile.py::test_the_others_go_on"
 
 _NET = "net/test_client.py"
+_FLOODS = "net/test_link_floods.py"
 
 LIMITS = (
     Limit(
@@ -207,16 +209,31 @@ LIMITS = (
     ),
     Limit(
         "the network process",
-        "a message to the daemon; calls of the daemon under way",
-        f"{_size(link.MOST_BYTES)}; {link.MOST_CALLS}",
+        "a message to the daemon; values in it",
+        f"{_size(link.MOST_BYTES)}; {link.MOST_VALUES}",
         "it is ended, and another one is started",
-        "net/test_link.py::test_what_is_not_agreed_ends_it",
+        f"{_FLOODS}::test_a_million_values_cost_no_memory",
+    ),
+    Limit(
+        "the network process",
+        "what it asks of the daemon at one time; each second, after so many in a row",
+        f"{client.BOUNDS.calls} calls of {_size(client.BOUNDS.size)}; "
+        f"{client.BOUNDS.a_second:g}, {client.BOUNDS.at_once}",
+        "it is ended, and another one is started; the rest waits",
+        f"{_FLOODS}::test_calls_are_done_as_fast_as_they_may_be",
+    ),
+    Limit(
+        "the network process",
+        "signatures of one order",
+        f"{permits.MOST_ORDERS}",
+        "refused, and reported",
+        "acme/test_signing.py::test_an_order_is_signed_once_for_each_nonce_and_no_more",
     ),
     Limit(
         "the network process",
         "lines in the journal of a fault of its own",
-        f"{client.LINES}, then {client.LINES_A_SECOND:g} a second, "
-        f"{client.LONGEST_LINE} characters each",
+        f"{telling.LINES}, then {telling.LINES_A_SECOND:g} a second, "
+        f"{telling.LONGEST_LINE} characters each",
         "left out",
         f"{_NET}::test_a_fault_in_it_leaves_its_trace_and_no_more",
     ),

@@ -44,7 +44,7 @@ async def roll_over(
     async with _changing(accounts, home, server) as (account, name):
         key = await accounts.in_thread(account_folders.begin_change, account.folder)
         next_name = f"next {name}"
-        accounts.signer.enter(next_name, KnownKey(server.url, key, may_change=True))
+        accounts.signer.enter(next_name, KnownKey(server.url, key))
         address = await accounts.in_thread(address_of, server)
         asked = ChangeKey(address, AcmeAccount(name, account.uri), next_name)
         failed: SslmError | None = None
@@ -124,7 +124,7 @@ async def _changing(
         if account is None:
             raise Refused(Reason(Failed.NO_ACCOUNT, url=server.url))
         name = f"change {account.name}"
-        accounts.signer.enter(name, KnownKey(server.url, account.key, may_change=True))
+        accounts.signer.enter(name, KnownKey(server.url, account.key))
         try:
             yield account, name
         finally:

@@ -21,8 +21,9 @@ from sslmd.acme.account_homes import Home
 from sslmd.acme.account_key import AccountKey
 from sslmd.acme.ca_problem import ca_error
 from sslmd.acme.certbot import AcmeServer, eab_key
+from sslmd.acme.certbot_log import MOST_NAME, one_line
 from sslmd.acme.directory import roots_in
-from sslmd.acme.signing import Binding, KnownKey, Signer
+from sslmd.acme.signing import Binding, KnownKey, Signer, is_of
 from sslmd.config.model import Engines
 from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient
 from sslmd.core.failed import Failed
@@ -316,6 +317,8 @@ class Accounts:
             finally:
                 self.signer.enter(account.name, KnownKey(server.url, account.key))
             assert isinstance(answer, Account)
+            if not is_of(answer.uri, server.url):
+                raise _foreign(answer.uri, server.url)
             await self.in_thread(folder.note_uri, answer.uri)
         self._tell("account-made", Reason(Failed.ACCOUNT_MADE, account=answer.uri))
         return replace(account, folder=replace(folder, uri=answer.uri))
@@ -323,8 +326,9 @@ class Accounts:
     async def ask(self, operation: Operation[Any, Any], asked: Any, server: AcmeServer) -> Any:
         """Ask the CA something; raises what it refuses."""
         try:
-            async with asyncio.timeout(ASKING):
-                answer = await self.net_ask(operation, asked)
+            with self.signer.asking(asked):
+                async with asyncio.timeout(ASKING):
+                    answer = await self.net_ask(operation, asked)
         except TimeoutError:
             raise Transient(Reason(Failed.CA_UNREACHABLE, url=server.url, why=_LATE)) from None
         if isinstance(answer, AcmeProblem):
@@ -341,6 +345,12 @@ class _NoAccountError(Exception):
     def __init__(self, error: SslmError) -> None:
         super().__init__(error)
         self.error = error
+
+
+def _foreign(uri: str, url: str) -> Transient:
+    """Return what tells of an account for which nothing could ever be signed."""
+    what, said = Said("other-host"), Said(one_line(uri, MOST_NAME))
+    return Transient(Reason(Failed.CA_ODD, url=url, what=what, said=said))
 
 
 def _real(home: str, url: str) -> Folder | None:

@@ -16,6 +16,7 @@ from sslmd.acme.orders import Challenge
 from sslmd.config.model import ServiceConfig, Validation
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason
+from sslmd.core.told import Doing
 from sslmd.pki.local_ca import Issued
 from sslmd.store.layout import OrderFolders
 
@@ -33,7 +34,7 @@ class AccountLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What to order, where, and in which folders. `label` stands before what is told of it.
+    """What to order, where, and in which folders. `trial`: of which kind it is one, "" for none.
 
     `lane`: of the job that it is part of. `replaces`: the certificate that it is to replace, as RFC
     9773 §4.1 names it, "" for none.
@@ -43,7 +44,7 @@ class Attempt:
     server: AcmeServer
     place: OrderFolders
     csr: bytes
-    label: str = ""
+    trial: str = ""
     lane: str = ""
     replaces: str = ""
 
@@ -51,6 +52,10 @@ class Attempt:
     def cert(self) -> CertId:
         """The certificate's name."""
         return self.service.id
+
+    def told(self, what: Reason) -> Reason:
+        """Return what happens to it as it is told: of a trial, that it is one."""
+        return Reason(Doing.OF_TRIAL, kind=self.trial, what=what) if self.trial else what
 
     @property
     def is_http(self) -> bool:
@@ -68,8 +73,8 @@ class CaEngine(Protocol):
     def takes_place(self) -> bool:
         """Whether an order that only waits has a place of the pool: a process of its own."""
 
-    def progress(self, text: str) -> None:
-        """Say what is done; "" for nothing."""
+    def progress(self, how: Reason | None) -> None:
+        """Say what is done; None for nothing."""
 
     async def account_uri(self) -> str:
         """Return the URL of the account at the CA, "" as long as there is none."""

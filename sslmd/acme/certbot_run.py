@@ -26,6 +26,7 @@ from sslmd.acme.refusals import ProblemKind, retry_at
 from sslmd.core.errors import Permanent, SslmError, Transient, ValidationFailed
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
+from sslmd.core.told import Doing
 from sslmd.pki.local_ca import Issued
 from sslmd.processes import InThread, Program, start
 
@@ -51,7 +52,7 @@ class Certbot:
     """Gets the certificate of one attempt by running certbot.
 
     `program` and `hook`: their paths; `socket`: where its hooks find the daemon, which finds the
-    order in `orders`; `progress` hears what is done, `tell` event and text.
+    order in `orders`; `progress` hears what is done, `tell` event and line.
     """
 
     attempt: Attempt
@@ -61,7 +62,7 @@ class Certbot:
     orders: Orders
     in_thread: InThread
     now: Callable[[], datetime]
-    progress: Callable[[str], None]
+    progress: Callable[[Reason | None], None]
     tell: Callable[[str, Reason], None]
     accounts: accounts.Accounts
 
@@ -121,13 +122,13 @@ class Certbot:
         url = await self.in_thread(certbot.interrupted, place, csr, server, new_order, self.now())
         if not url:
             return None
-        self.progress(f"takes up the order {url}")
+        self.progress(Reason(Doing.TAKES_UP, order=url))
         argv = await self.in_thread(certbot.resume_command, server, place, url)
         late = Reason(Failed.ORDER_UNTOLD, order=url)
         try:
             status, program = await self._ended(argv, RESUMING, late)
         finally:
-            self.progress("")
+            self.progress(None)
         if status == 0:
             return await self.in_thread(certbot.collect, place, csr, server)
         if status in (certbot.NOTHING_TO_RESUME, certbot.RESUME_INVALID):
@@ -146,9 +147,9 @@ class Certbot:
         Raises `Transient` or `Permanent` in the CA's own words.
         """
         place, server = self.attempt.place, self.attempt.server
-        self.progress(f"makes an account at {server.url}")
+        self.progress(Reason(Doing.MAKES_ACCOUNT, url=server.url))
         if (shared := await self.accounts.linked(server, place.home, make=True)) is not None:
-            self.progress("")
+            self.progress(None)
             return shared.uri
         await self.in_thread(certbot.prepare, place, self.attempt.csr, server)
         try:
@@ -159,7 +160,7 @@ class Certbot:
             if status != 0:
                 raise await self.problem(status, program.text, before)
         finally:
-            self.progress("")
+            self.progress(None)
             await self.in_thread(certbot.clear, place)
         account = await self.in_thread(accounts.account_uri, place.home, server.url)
         if not account:
@@ -221,7 +222,7 @@ class _Run:
             env = certbot.environment(server, place, order, engine.socket)
             program = await start(argv, cwd=place.home, env=env, umask=0o077)
             order.group, order.end = program.pid, program.kill
-            engine.progress(f"order at {server.url}")
+            engine.progress(Reason(Doing.ORDER_AT, url=server.url))
             status = await self._accompany(program, prove)
             await program.rest_of_output()
         finally:

@@ -29,12 +29,15 @@ from sslmd.acme.certbot_log import MOST_NAME, one_line
 from sslmd.acme.directory import Directory
 from sslmd.acme.order_note import NotedOrder
 from sslmd.acme.orders import TOKEN, Challenge
+from sslmd.acme.permits import Question
 from sslmd.acme.problems import StillProcessing, to_error
 from sslmd.acme.refusals import ProblemKind, retry_at
+from sslmd.acme.signing import is_of
 from sslmd.acme.wishes import chain_for
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
+from sslmd.core.told import Doing
 from sslmd.net import acme_messages as messages
 from sslmd.net.acme_messages import AcmeOrder, AcmeProblem, Authorization, CaAddress
 from sslmd.net.link import Asker, Operation
@@ -43,7 +46,7 @@ from sslmd.processes import InThread
 from sslmd.store import files
 from sslmd.store.layout import CERT, CHAIN, FULLCHAIN
 
-Q = TypeVar("Q")
+Q = TypeVar("Q", bound=Question)
 A = TypeVar("A")
 
 # Seconds for the CA to validate, to make the certificate, and to do either for an order that is
@@ -69,7 +72,7 @@ _NO_REPLACEMENT = frozenset({"alreadyReplaced", "malformed", "unauthorized", "co
 class Engine:
     """Gets the certificate of one attempt; see `attempt.CaEngine`.
 
-    `net` asks the CA; `progress` hears what is done, `tell` event and text.
+    `net` asks the CA; `progress` hears what is done, `tell` event and line.
     """
 
     attempt: Attempt
@@ -77,12 +80,13 @@ class Engine:
     accounts: Accounts
     in_thread: InThread
     now: Callable[[], datetime]
-    progress: Callable[[str], None]
+    progress: Callable[[Reason | None], None]
     tell: Callable[[str, Reason], None]
     _account: UsedAccount | None = None
     _open: AcmeOrder | None = None  # found by `take_up`, and waits for its challenges
     _address: CaAddress = field(default_factory=lambda: CaAddress(""))
     _binds: bool = False
+    _replaces: str = ""
 
     @property
     def takes_place(self) -> bool:
@@ -100,11 +104,11 @@ class Engine:
     async def make_account(self) -> str:
         """Make it; return its URL."""
         server = self.attempt.server
-        self.progress(f"makes an account at {server.url}")
+        self.progress(Reason(Doing.MAKES_ACCOUNT, url=server.url))
         try:
             account = await self.accounts.account_for(server, self.attempt.place.home)
         finally:
-            self.progress("")
+            self.progress(None)
         return account.uri
 
     async def lose_account(self) -> None:
@@ -130,11 +134,11 @@ class Engine:
         if account is None:
             return None
         self._account = account
-        self.progress(f"takes up the order {noted.url}")
+        self.progress(Reason(Doing.TAKES_UP, order=noted.url))
         try:
             return await self._take_up(noted)
         finally:
-            self.progress("")
+            self.progress(None)
 
     def _of_certbot(self, served: Directory, profile: str) -> NotedOrder | None:
         """Return the order that a certbot was cut short at, before there was an engine; blocks."""
@@ -178,7 +182,9 @@ class Engine:
             return None
         # It may be there all the same: another order would be one too many.
         problem = problem_of(found, self.attempt.server.url, self.now())
-        why = Reason(Failed.ORDER_NOT_TAKEN_UP, order=noted.url, why=problem.why)
+        why = Reason(
+            Failed.ORDER_NOT_TAKEN_UP, order=one_line(noted.url, MOST_NAME), why=problem.why
+        )
         raise Transient(why, retry_at=problem.retry_at)
 
     async def issue(self, served: Directory, prove: Prove) -> Issued:
@@ -186,7 +192,7 @@ class Engine:
         server, place = self.attempt.server, self.attempt.place
         profile = await self._begin(served)
         order, self._open = self._open, None
-        self.progress(f"order at {server.url}")
+        self.progress(Reason(Doing.ORDER_AT, url=server.url))
         if order is None:
             self._account = await self.accounts.account_for(server, place.home)
             order = await self._new_order(profile)
@@ -220,7 +226,7 @@ class Engine:
             raise Transient(Reason(Failed.ACCOUNT_KEY_CHANGED, account=used.uri))
 
     async def _new_order(self, profile: str) -> AcmeOrder:
-        attempt, replaces = self.attempt, self.attempt.replaces
+        attempt, replaces = self.attempt, self._replaces
         names = tuple(str(name) for name in attempt.service.spec.all_names())
         asked = messages.AskOrder(*self._of, names, profile, replaces)
         order = await self._asked(messages.NEW_ORDER, asked)
@@ -230,6 +236,8 @@ class Engine:
             order = await self._asked(messages.NEW_ORDER, replace(asked, replaces=""))
         if isinstance(order, AcmeProblem):
             raise self._error(order)
+        if not is_of(order.url, attempt.server.url):
+            raise self._odd(order.url, "other-host")
         assert self._account is not None
         made = NotedOrder(order.url, self._account.uri, self.now().isoformat(), profile)
         await self.in_thread(order_note.begin, attempt.place, attempt.csr, attempt.server, made)
@@ -280,12 +288,12 @@ class Engine:
         if order.status != "valid":
             csr = await self.in_thread(_der, attempt.csr)
             asked = messages.Finalize(*self._of, order.url, csr, seconds)
-            with self.accounts.signer.finalizing(asked.account.key, csr):
-                order = await self._done(messages.FINALIZE, asked, seconds)
+            order = await self._done(messages.FINALIZE, asked, seconds)
         if order.status == "processing":
             when = retry_at(order.retry_after, self.now())
-            why = Reason(Failed.ORDER_OPEN, order=order.url)
-            raise StillProcessing(why, order.url, retry_at=when)
+            order_url = one_line(order.url, MOST_NAME)
+            why = Reason(Failed.ORDER_OPEN, order=order_url)
+            raise StillProcessing(why, order_url, retry_at=when)
         if order.status != "valid":
             await self.in_thread(certbot.clear, place)
             if order.problem is not None:
@@ -296,6 +304,8 @@ class Engine:
         found = await self._asked(messages.CERTIFICATE, fetch)
         if isinstance(found, AcmeProblem):
             raise self._error(found)  # it is issued: the order is kept, and asked for it again
+        if not found.chains:
+            raise self._odd(order.certificate, "no-certificate")
         await self.in_thread(_write, place.order, found.chains, wish)
         issued = await self.in_thread(certbot.collect, place, attempt.csr, attempt.server)
         if issued is None:
@@ -307,6 +317,7 @@ class Engine:
     async def _begin(self, served: Directory) -> str:
         """Take what the CA says of itself; return the profile to ask for: a wish that it knows."""
         self._binds = served.external_account_required
+        self._replaces = self.attempt.replaces if served.renewal_info else ""
         self._address = await self.in_thread(address_of, self.attempt.server)
         wish = self.attempt.server.profile
         return wish if wish in served.profiles else ""
@@ -321,8 +332,9 @@ class Engine:
     ) -> A | AcmeProblem:
         """Ask; a time that is over is a problem like others."""
         try:
-            async with asyncio.timeout(seconds + ASKING):
-                return await self.net.call(operation, asked)
+            with self.accounts.signer.asking(asked):
+                async with asyncio.timeout(seconds + ASKING):
+                    return await self.net.call(operation, asked)
         except TimeoutError:
             return AcmeProblem("late", self.attempt.server.url)
 
@@ -349,7 +361,7 @@ class Engine:
 
     def _odd(self, url: str, what: str, said: str = "") -> Transient:
         words = Said(one_line(said, MOST_NAME)) if said else None
-        what = one_line(what, MOST_NAME)
+        url, what = one_line(url, MOST_NAME), one_line(what, MOST_NAME)
         return Transient(Reason(Failed.CA_ODD, url=url, what=Said(what), said=words))
 
 

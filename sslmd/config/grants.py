@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from sslmd.config.model import Config, ServerKind, ServiceConfig, Validation
-from sslmd.config.renew import check_leads, check_windows
+from sslmd.config.renew import check_leads
 from sslmd.config.report import Source, nearest
+from sslmd.config.windows import check_windows
 from sslmd.core.dane.tlsa import Combination, TlsaHosts, hosts_of
 from sslmd.core.host.needs import KeyAccess
 from sslmd.core.names import CertId, DomainName, ZoneName, covers, machine_of

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from sslmd.core.names import CertId, GroupName
+from sslmd.core.starttls import ProbeWord
 
 Argv = tuple[str, ...]
 
@@ -114,15 +115,6 @@ class ServiceMatch:
             and (self.services is None or cert.service in self.services)
             and (self.cas or cert.group != GroupName.CA)
         )
-
-
-class ProbeWord(StrEnum):
-    """How a probe speaks to a port before TLS: at once, or with STARTTLS."""
-
-    TLS = "tls"
-    SMTP = "smtp"
-    IMAP = "imap"
-    POP3 = "pop3"
 
 
 class Unprobed(StrEnum):

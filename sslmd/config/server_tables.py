@@ -13,7 +13,6 @@ from sslmd.config.kinds import (
     Argv,
     Endpoint,
     Probe,
-    ProbeWord,
     ServerKind,
     ServiceMatch,
     Trigger,
@@ -43,6 +42,7 @@ from sslmd.config.table import (
 from sslmd.config.tables import IN_GLOBALS
 from sslmd.core.host.needs import KEY_MODE, KeyAccess
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.starttls import ProbeWord
 from sslmd.core.windows import Group
 
 # Keys that only `[web]` has.

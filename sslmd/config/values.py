@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic_core import PydanticCustomError
 
 from sslmd.config import shell
-from sslmd.config.kinds import Argv, Probe, ProbeWord, ServiceMatch, Unprobed
+from sslmd.config.kinds import Argv, Probe, ServiceMatch, Unprobed
 from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts
 from sslmd.core.dh import CHOICE, DhGroup
 from sslmd.core.names import (
@@ -29,6 +29,7 @@ from sslmd.core.names import (
     shown,
 )
 from sslmd.core.spec import DIGESTS
+from sslmd.core.starttls import STARTTLS_PORTS, ProbeWord
 from sslmd.core.windows import Window
 
 T = TypeVar("T")
@@ -36,7 +37,6 @@ T = TypeVar("T")
 EVERY_GROUP = ("any", "all", "*")
 EVERY_SERVICE = ("ALL", "*")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-STARTTLS_PORTS = {25: ProbeWord.SMTP, 587: ProbeWord.SMTP, 110: ProbeWord.POP3, 143: ProbeWord.IMAP}
 
 DEFAULT_DIGEST = "sha384"
 # Hashes that ssl-mgr 5 knows, and that nobody signs certificates with.

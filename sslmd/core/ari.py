@@ -39,6 +39,10 @@ OLDEST = timedelta(days=3652)
 # The share of a certificate's life after which CAs have their windows, by themselves.
 _USUAL = 1 / 2
 
+# A window is still the one that it was where its ends moved by no more than this share of its
+# length: a CA may compute it again at each look. One for what is to be revoked moves by far more.
+_JITTER = 1 / 20
+
 # Characters of an explanation that are kept.
 _LONGEST_URL = 500
 
@@ -91,6 +95,18 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Later:
+    """A CA answers nothing before `after`: it refused with a Retry-After (429, 503)."""
+
+    after: timedelta
+
+    @property
+    def pause(self) -> timedelta:
+        """For how long it is left alone."""
+        return min(max(self.after, SOONEST), LATEST)
+
+
+@dataclass(frozen=True, slots=True)
 class Life:
     """Of a set: when its certificate begins and ends, and its place in windows (-1 to 1)."""
 
@@ -115,30 +131,32 @@ def _base64(data: bytes) -> str:
 
 def looked(
     before: Advice | None,
-    answer: WindowAnswer | Fault,
+    answer: WindowAnswer | Fault | Later,
     life: Life,
     now: datetime,
     wait: float = 0.0,
 ) -> Advice:
     """Return what is known after a look. `wait` (0 to 1) spreads looks that come again later."""
-    window = None if isinstance(answer, Fault) else _window(answer, life)
-    if window is None or isinstance(answer, Fault):
-        fault = answer if isinstance(answer, Fault) else Fault.LASTING
-        return _unanswered(before, fault, now, wait)
+    if isinstance(answer, Fault | Later):
+        return _unanswered(before, answer, now, wait)
+    window = _window(answer, life)
+    if window is None:
+        return _unanswered(before, Fault.LASTING, now, wait)
     begin, end = window
     again = LONG
     if answer.retry_after is not None:
         again = min(max(answer.retry_after, SOONEST), LATEST)
-    advice = Advice(
-        now, now + again, begin, end, answer.explanation[:_LONGEST_URL], silent_since=None
-    )
+    advice = Advice(now, now + again, begin, end, answer.explanation[:_LONGEST_URL])
     since = _urgent_since(before, advice, life, now)
     return replace(advice, urgent_since=since)
 
 
-def _unanswered(before: Advice | None, fault: Fault, now: datetime, wait: float) -> Advice:
-    failures = before.failures if before is not None else 0
-    pause = min(SOONEST * 2 ** min(failures, 16), LONG) if fault is Fault.TEMPORARY else LONG
+def _unanswered(before: Advice | None, fault: Fault | Later, now: datetime, wait: float) -> Advice:
+    failures, pause = before.failures if before is not None else 0, LONG
+    if isinstance(fault, Later):
+        pause = fault.pause
+    elif fault is Fault.TEMPORARY:
+        pause = min(SOONEST * 2 ** min(failures, 16), LONG)
     again = now + pause * (1 + wait / 10)
     if before is None:
         return Advice(now, again, failures=1, silent_since=now)
@@ -165,24 +183,27 @@ def _urgent_since(
 
     That its window passed while it could not be renewed is no such wish.
     """
-    at, end = fresh.at(life.draw), fresh.end
+    at, begin, end = fresh.at(life.draw), fresh.begin, fresh.end
     assert at is not None
+    assert begin is not None
     assert end is not None
     if at > now:
         return None
-    known = before is not None and before.begin is not None
-    if before is not None and known and before.urgent_since is not None:
-        return min(before.urgent_since, at)
-    if known and before is not None and (before.begin, before.end) == (fresh.begin, end):
-        return None
-    if end <= now:
-        assert fresh.begin is not None
-        late = fresh.begin >= life.begin + (life.end - life.begin) * _USUAL
+    if before is None or before.begin is None or before.end is None:
+        if end > now:
+            return None
+        late = begin >= life.begin + (life.end - life.begin) * _USUAL
         # Known for the first time long after it was over: the one that it always had.
-        usual = not known and late and not fresh.explanation and now - end > LATEST
+        usual = late and not fresh.explanation and now - end > LATEST
         return None if usual else at
-    was = before.at(life.draw) if before is not None else None
-    return at if was is not None and was > now else None  # pulled forward
+    if before.urgent_since is not None:
+        return min(before.urgent_since, at)
+    slack = (before.end - before.begin) * _JITTER
+    if abs(begin - before.begin) <= slack and abs(end - before.end) <= slack:
+        return None
+    was = before.at(life.draw)
+    pulled_forward = was is not None and was > now
+    return at if end <= now or pulled_forward else None
 
 
 def pause(life: timedelta) -> timedelta:

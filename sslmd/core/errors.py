@@ -41,11 +41,14 @@ class SslmError(Exception):
         self.reason = reason.of(about) if about is not None else reason
         super().__init__(plain(say(self.reason)))
 
+    def beside(self, about: Named | str) -> Reason:
+        """Return the reason for where it is plain that it is about `about`."""
+        known = self.reason.get(ABOUT) == str(about)
+        return self.reason.of(None) if known else self.reason
+
     def text_beside(self, about: Named | str) -> str:
-        """Return the text for where it is plain that it is about `about`."""
-        if dict(self.reason.facts).get(ABOUT) != str(about):
-            return str(self)
-        return plain(say(self.reason.of(None)))
+        """Return the text of that."""
+        return plain(say(self.beside(about)))
 
 
 class ImpossibleTransition(Exception):

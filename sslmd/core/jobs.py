@@ -228,6 +228,13 @@ class ReadHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteNotes:
+    """Write again what could not be written of certificates' states."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class AskCa:
     """Ask an ACME CA, by the name of its table, when it wants certificates renewed (RFC 9773)."""
 
@@ -235,7 +242,42 @@ class AskCa:
     reason: Reason
 
 
-Job = CertJob | Trial | HostJob | ZoneJob | PublishChallenges | WriteDh | ReadHeld | AskCa
+@dataclass(frozen=True, slots=True)
+class WatchAlarms:
+    """Look for everything that is wrong, and remember since when."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Tell a notifier, by its name, what there is to tell."""
+
+    name: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class SayAlive:
+    """Tell those who watch the daemon that it works (`alive_url`, `alive_command`)."""
+
+    reason: Reason
+
+
+Job = (
+    CertJob
+    | Trial
+    | HostJob
+    | ZoneJob
+    | PublishChallenges
+    | WriteDh
+    | ReadHeld
+    | WriteNotes
+    | AskCa
+    | WatchAlarms
+    | Notify
+    | SayAlive
+)
 
 
 class Pool(StrEnum):
@@ -252,8 +294,10 @@ class Pool(StrEnum):
     CHALLENGES = "challenges"
     HOSTS = "hosts"
     DH = "dh"
-    HELD = "held"
+    FILES = "files"
     CAS = "cas"
+    ALARMS = "alarms"
+    NOTICES = "notices"
 
 
 def lane(job: Job) -> str:
@@ -268,8 +312,16 @@ def lane(job: Job) -> str:
         return "dh"
     if isinstance(job, ReadHeld):
         return "held"
+    if isinstance(job, WriteNotes):
+        return "notes"
     if isinstance(job, AskCa):
         return f"ca {job.ca}"
+    if isinstance(job, WatchAlarms):
+        return "alarms"
+    if isinstance(job, Notify):
+        return f"notifier {job.name}"
+    if isinstance(job, SayAlive):
+        return "alive"
     return f"trial {job.cert}" if isinstance(job, Trial) else f"cert {job.cert}"
 
 
@@ -283,10 +335,14 @@ def pool(job: Job) -> Pool:
         return Pool.HOSTS
     if isinstance(job, WriteDh):
         return Pool.DH
-    if isinstance(job, ReadHeld):
-        return Pool.HELD
+    if isinstance(job, ReadHeld | WriteNotes):
+        return Pool.FILES
     if isinstance(job, AskCa):
         return Pool.CAS
+    if isinstance(job, WatchAlarms):
+        return Pool.ALARMS
+    if isinstance(job, Notify | SayAlive):
+        return Pool.NOTICES
     return Pool.ACME if isinstance(job, Order | Trial) else Pool.WORK
 
 

@@ -26,7 +26,7 @@ from sslmd.core.renewal import Wanted
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import ISSUED_COUNTED, CertState, FailedValidation, Issuance
-from sslmd.core.told import Denied
+from sslmd.core.told import Answered, Denied
 from sslmd.core.view import Standing
 
 # Certificates for exactly the same names in 7 days; one more every 7 d / 5 = 33 h 36 min.
@@ -74,9 +74,6 @@ class Spent:
 
     used: int
     again: datetime | None = None
-
-    def __str__(self) -> str:
-        return f"{self.used} of {MOST_ISSUED} used"
 
 
 def spent(issued: Iterable[datetime], now: datetime) -> Spent:
@@ -137,17 +134,12 @@ class Issuances:
         why = Reason(Denied.WEEK_USED, used=used.used, most=MOST_ISSUED, at=used.again)
         return why, used.again
 
-    def remark(self, wanted: Wanted) -> str:
-        """Return what an admin should know who wants one more, "" if it is not worth a word."""
-        used = self.spent(wanted)
-        if used is None or not used.used:
-            return ""
-        issued = "certificates that were issued for exactly these names, in 7 days"
-        if self._server(wanted) == LETS_ENCRYPT:
-            return f"{used} at Let's Encrypt: {issued}"
-        if used.used < _WORTH_TELLING:
-            return ""
-        return f"{used}, if this CA has the limit of Let's Encrypt: {issued}"
+    def remark(self, wanted: Wanted) -> Reason | None:
+        """Return what an admin should know who wants one more, None if it is not worth a word."""
+        used, known = self.spent(wanted), self._server(wanted) == LETS_ENCRYPT
+        if used is None or used.used < (1 if known else _WORTH_TELLING):
+            return None
+        return Reason(Answered.ISSUED_BEFORE, used=used.used, most=MOST_ISSUED, known=known)
 
     def _server(self, wanted: Wanted) -> str:
         signer = wanted.spec.signer

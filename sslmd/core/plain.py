@@ -19,7 +19,7 @@ machine: a setting, like its language. It is no clock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 # For type checkers alone: `typing` is slow to import, and this is part of every `sslmctl`.
@@ -116,6 +116,11 @@ def here(when: datetime) -> datetime:
 def clock(when: datetime) -> str:
     """Return `2026-12-01 04:12:05 CET`."""
     return f"{here(when):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def rfc3339(when: datetime) -> str:
+    """Return `2026-12-01T03:12:05Z` (RFC 3339)."""
+    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def minute(when: datetime) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 from sslmd.core.events import AskDropped
 from sslmd.core.host.delivering import delivering
 from sslmd.core.jobs import Rolling
-from sslmd.core.reason import Reason, Why, said
+from sslmd.core.reason import Reason, Why
 from sslmd.core.renew_track import renewing
 from sslmd.core.state import Request
 from sslmd.core.view import Decision, View
@@ -20,8 +20,8 @@ from sslmd.core.view import Decision, View
 
 def decide(view: View, now: datetime) -> Decision:
     """Return the next step of one certificate."""
-    if hold := said(view.hold):
-        return Decision(hold)
+    if view.hold is not None:
+        return Decision(view.hold)
     if not view.wanted.managed:
         unmanaged = Reason(Why.UNMANAGED)
         asked = view.state.ask is not None

@@ -231,6 +231,10 @@ class Why(Code):
     DH_DAILY = "dh-daily"
     DH_START = "dh-start"
     HELD_AGAIN = "held-again"
+    ALARMS_LOOK = "alarms-look"
+    NOTICE_DUE = "notice-due"
+    ALIVE_DUE = "alive-due"
+    NOTES_AGAIN = "notes-again"
     TRIAL = "trial"
     AFTER_ROLL = "after-roll"
     AFTER_COPY = "after-copy"
@@ -242,6 +246,10 @@ class Held(Code):
     """What is in trouble, and needs an admin or time."""
 
     NOTED = "noted"
+    # a certificate is left alone: its files, an error of our own
+    LATER_STATE = "later-state"
+    LEFT_ALONE = "left-alone"
+    BROKEN = "broken"
     # one of the site's own CAs is left as it is
     CA_NO_CURR = "ca-no-curr"
     CA_CLOCK = "ca-clock"

@@ -14,7 +14,7 @@ from sslmd.core.buckets import ANY_FAILED, Rate
 from sslmd.core.errors import CLOCK_TOLERANCE
 from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.spec import AcmeCa, CertFacts, CertSpec, SetFacts, Timing
-from sslmd.core.state import SetNote
+from sslmd.core.state import CertState, SetNote, replaces_urgently
 from sslmd.core.windows import Group
 
 
@@ -118,7 +118,7 @@ def time_of_ca(facts: SetFacts, note: SetNote | None, wanted: Wanted) -> datetim
     if at is None:
         return None
     cert, life = facts.cert, facts.cert.not_after - facts.cert.not_before
-    lead = max(life * BACKSTOP, _leads(life, wanted.timing)[2])
+    lead = least_lead_of_ca(life, wanted.timing)
     return max(min(at, cert.not_after - lead), _not_before(facts, note))
 
 
@@ -136,6 +136,25 @@ def urgent_since(facts: SetFacts | None, note: SetNote | None, wanted: Wanted) -
     if facts is None or facts.cert is None or note is None or note.ari is None:
         return None
     return note.ari.urgent_since if _by_ca(note, wanted) else None
+
+
+def hurry_since(state: CertState, wanted: Wanted) -> datetime | None:
+    """Return since when something of a certificate is to be replaced at once, None if nothing is.
+
+    What is in use, or on deck, or what servers may still use of before. What an admin says is
+    revoked comes before all that a CA wants.
+    """
+    if state.shows_revoked or (state.ask is not None and state.ask.revoked):
+        return NEVER
+    found = [
+        urgent_since(state.curr, state.curr_note, wanted),
+        urgent_since(state.next, state.next_note, wanted),
+    ]
+    if replaces_urgently(state) and wanted.timing.by_ca:
+        assert state.prev_note is not None
+        assert state.prev_note.ari is not None
+        found.append(state.prev_note.ari.urgent_since)
+    return min((one for one in found if one is not None), default=None)
 
 
 def why_urgent(
@@ -182,6 +201,11 @@ def least_lead(life: timedelta, timing: Timing) -> timedelta:
     return max(lead - spread, least)
 
 
+def least_lead_of_ca(life: timedelta, timing: Timing) -> timedelta:
+    """Return how long before its expiry a certificate is due, however late its CA suggests it."""
+    return max(life * BACKSTOP, _leads(life, timing)[2])
+
+
 def usual_lead(life: timedelta, timing: Timing) -> timedelta:
     """Return how long before its expiry a certificate is due on average."""
     lead, _, least = _leads(life, timing)
@@ -200,14 +224,20 @@ def _leads(life: timedelta, timing: Timing) -> tuple[timedelta, timedelta, timed
     return lead, spread, min(timing.min_roll + ROLL_MARGIN, life * SHARE_OF_SHORT_LIFE)
 
 
+def why_incomplete(facts: SetFacts) -> Reason | None:
+    """Return why the files of a set cannot serve at any time, None if they can."""
+    if facts.problem:
+        return Reason(Why.UNUSABLE, set=facts.name, problem=Said(facts.problem))
+    return Reason(Why.NO_CERTIFICATE, set=facts.name) if facts.cert is None else None
+
+
 def why_unusable(facts: SetFacts | None, now: datetime) -> Reason | None:
     """Return why a set cannot serve at `now`, or None if it can."""
     if facts is None:
         return Reason(Why.NO_CURR)
-    if facts.problem:
-        return Reason(Why.UNUSABLE, set=facts.name, problem=Said(facts.problem))
-    if facts.cert is None:
-        return Reason(Why.NO_CERTIFICATE, set=facts.name)
+    if useless := why_incomplete(facts):
+        return useless
+    assert facts.cert is not None
     if facts.cert.not_after <= now:
         return Reason(Why.EXPIRED, at=facts.cert.not_after)
     if facts.cert.not_before > now + CLOCK_TOLERANCE:

@@ -60,6 +60,101 @@ class Happened(Code):
     DANE_WELL = "dane-well"
 
 
+class Doing(Code):
+    """What is being done for a certificate at this moment, and how far that is."""
+
+    MAKES_KEY = "makes-key"
+    MAKES_CERT = "makes-cert"
+    ORDERS = "orders"
+    ROLLS = "rolls"
+    PUTS_BACK = "puts-back"
+    TAKES_OFF = "takes-off"
+    DELIVERS = "delivers"
+    PROVES = "proves"
+    CLEANS = "cleans"
+    CA_IS_MADE = "ca-is-made"
+    # an order
+    WAITS_FOR_PLACE = "waits-for-place"
+    MAKES_ACCOUNT = "makes-account"
+    ORDER_AT = "order-at"
+    TAKES_UP = "takes-up"
+    PUTS_CHALLENGES = "puts-challenges"
+    NOT_SHOWN_YET = "not-shown-yet"
+    ALL_SHOW_IT = "all-show-it"
+    CA_VALIDATES = "ca-validates"
+    # a trial, beside everything else
+    OF_TRIAL = "of-trial"
+    TRIAL_WAITS = "trial-waits"
+    TRIAL_RUNS = "trial-under-way"
+
+
+class Odd(Code):
+    """What is odd in the files of a certificate."""
+
+    LINK_ELSEWHERE = "link-elsewhere"
+    LINK_ASTRAY = "link-astray"
+    STATE_ASIDE = "state-set-aside"
+    KEY_WAS_WIDE = "key-was-wide"
+    CA_KEYS_IN_PRODUCTION = "ca-keys-in-production"
+
+
+class Would(Code):
+    """What a first start would do, and what is in its way (`sslmctl import --check`)."""
+
+    # a certificate
+    RENEWED = "would-be-renewed"
+    NEW_ROOT = "would-be-new-root"
+    NOT_YET = "would-wait"
+    ROLLED = "would-be-rolled"
+    ROLLS_AT = "would-roll-at"
+    STAYS_FOR_NOW = "would-stay-for-now"
+    RENEWS = "would-renew"
+    SIGNS_ONLY = "would-sign-only"
+    DROPS_ASK = "would-drop-ask"
+    # its files
+    REMOVE_NEXT = "would-remove-next"
+    SET_ASIDE = "would-set-aside"
+    CLOSE_KEY = "would-close-key"
+    CLEAN = "would-clean"
+    # production
+    PUT_CURR = "would-put-curr"
+    LINK_CURR = "would-link-curr"
+    WRITE_CURR = "would-write-curr"
+    REMOVE_PROD_NEXT = "would-remove-prod-next"
+    LINK_NEXT = "would-link-next"
+    REMOVE_SURPLUS = "would-remove-surplus"
+    LEAVE_SURPLUS = "would-leave-surplus"
+    WRITE_DH = "would-write-dh"
+    # what is run
+    VISIT = "would-visit"
+    POST_COPY = "would-post-copy"
+    RESTART = "would-restart"
+    RELOAD_DNS = "would-reload-dns"
+    # a zone
+    OF_ZONE = "would-of-zone"
+    TAKE_BACK = "would-take-back"
+    WRITE_FILE = "would-write-file"
+    WRITE_EMPTY = "would-write-empty"
+    ADD_RECORD = "would-add-record"
+    REMOVE_RECORD = "would-remove-record"
+    MORE_RECORDS = "would-more-records"
+    NOT_PUBLISH = "would-not-publish"
+    NOTHING_YET = "would-give-nothing"
+    ZONE_SLOW = "would-zone-slow"
+    MX_OF_FILE = "would-mx-of-file"
+    # what is odd, and what has to be fixed first
+    WAS_HERE = "would-was-here"
+    NEXT_UNFINISHED = "would-next-unfinished"
+    NEXT_OLDER = "would-next-older"
+    FAILED_BEFORE = "would-failed-before"
+    ADMIN_DECIDES = "would-admin-decides"
+    NOT_RENEWED = "would-not-renew"
+    PRODUCTION_HAS_MORE = "would-production-has-more"
+    SSL_MGR_WORKS = "would-ssl-mgr-works"
+    READ_ONLY = "would-read-only"
+    OF_CERT = "would-of-cert"
+
+
 class Denied(Code):
     """Why the socket refuses a request, or does nothing for a certificate."""
 
@@ -97,6 +192,9 @@ class Denied(Code):
     ACTION = "action"
     SILENCE_LENGTH = "silence-length"
     SILENCE_WHY = "silence-why"
+    SILENCE_WHAT = "silence-what"
+    NO_SILENCE = "no-silence"
+    NO_NOTIFIER = "no-notifier"
     # renewing
     WEEK_USED = "week-used"
     GOING_BACK = "going-back"
@@ -150,6 +248,11 @@ class Answered(Code):
     REFRESHED = "refreshed"
     NOTHING_TO_REFRESH = "nothing-to-refresh"
     COMMAND_RUN = "command-run"
+    # going back, and rolling before its time
+    OFF_DECK = "goes-off-deck"
+    RENEWED_AGAIN = "renewed-again"
+    TOO_EARLY = "before-its-wait"
+    ISSUED_BEFORE = "issued-before"
     # replacing
     FORECAST = "forecast"
     REPLACING = "replacing"

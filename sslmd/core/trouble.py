@@ -69,7 +69,8 @@ FAILURES = frozenset(
 # The network process, by the codes of `Failed`. Others of its codes are remarks: it is less apart
 # from the daemon than it could be, and kept from keys all the same.
 NETWORK: dict[str, Severity] = dict.fromkeys(
-    ("net-down", "net-ends", "net-root-open", "net-open"), Severity.WARNING
+    ("net-down", "net-ends", "net-faulty", "net-forges", "net-root-open", "net-open"),
+    Severity.WARNING,
 )
 
 

@@ -1,4 +1,4 @@
-"""What the planner looks at, and what it answers.
+"""What a decision looks at, and what it is.
 
 Whoever wants to know what comes next makes the same `View` of the same things: the daemon, and who
 only tells what a daemon would do.
@@ -34,7 +34,7 @@ class Ca:
     wanted: Wanted | None
     state: CertState | None
     above: Ca | None = None
-    hold: str = ""
+    hold: Reason | None = None
 
     @property
     def renewed(self) -> bool:
@@ -50,7 +50,7 @@ class View:
     should, "" if it does. `proves`: whether the ports that serve it are to be looked at before old
     records go.
 
-    `hold`: why nothing may be done with it ("" if all is well), such as a state file of a
+    `hold`: why nothing may be done with it (None if all is well), such as a state file of a
     later version. `failed`: validations that failed for other certificates of its account.
     """
 
@@ -58,7 +58,7 @@ class View:
     state: CertState
     ca: Ca | None = None
     servers: frozenset[tuple[str, str]] = frozenset()
-    hold: str = ""
+    hold: Reason | None = None
     dane: Dane = UNKNOWN
     behind: str = ""
     proves: bool = True
@@ -128,7 +128,7 @@ class Standing(Protocol):
         """How it stands."""
 
     @property
-    def hold(self) -> str:
+    def hold(self) -> Reason | None:
         """Why nothing may be done with it."""
 
     @property
@@ -139,7 +139,7 @@ class Standing(Protocol):
 def view_of(
     known: Standing, every: Mapping[CertId, Standing], dane: Dane, behind: str = ""
 ) -> View:
-    """Return what the planner looks at. `every`: the certificates, its CAs among them."""
+    """Return what a decision looks at. `every`: the certificates, its CAs among them."""
     return View(
         known.wanted,
         known.state,

@@ -1,17 +1,19 @@
-"""`sslmctl check`: a plugin for Nagios, Icinga and their kin.
+"""`sslmctl check`: a plugin for Nagios, Icinga, Checkmk and their kin.
 
-One line with performance data; exit status 0, 1 or 2 (Monitoring Plugins Development
-Guidelines). No daemon is as bad as no certificate: nobody would renew it.
+As one, for some certificates, for a host, for a kind of alarm; or a line for each certificate, to
+be handed in as passive results. One line with performance data; exit status 0, 1 or 2 (Monitoring
+Plugins Development Guidelines). No daemon is as bad as no certificate: nobody would renew it.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sslmd.console.answers import certs_of
-from sslmd.console.args import CERTS, Commands, arg, ask_certs, bounded, command
+from sslmd.console.answers import Fields, certs_of
+from sslmd.console.args import CERTS, Commands, arg, ask, ask_certs, bounded, command
 from sslmd.console.health import (
     dh_problems,
     host_problems,
@@ -19,13 +21,19 @@ from sslmd.console.health import (
     problems,
     refusal_line,
     remarks,
+    why,
     zone_problems,
 )
 from sslmd.console.program import USAGE, CtlError
 from sslmd.console.text import count, printable, say
-from sslmd.core.plain import span
+from sslmd.core.alarm_kinds import AlarmKind
+from sslmd.core.plain import local, span
 from sslmd.core.trouble import Limits, Severity, unseen_servers
 from sslmd.wire.messages import Method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sslmd.wire.messages import Json
 
 # Seconds; a monitoring system gives a plugin ten by default.
 _TIMEOUT = 4.0
@@ -33,6 +41,8 @@ _TIMEOUT = 4.0
 _DAYS = bounded(
     lambda text: timedelta(days=float(text)), lambda days: days >= timedelta(0), "a number of days"
 )
+
+_LEVELS = defaultdict(lambda: Severity.WARNING, critical=Severity.CRITICAL)
 
 # A line of text is read on a pager: the worst few, and how many more.
 _SHOWN = 3
@@ -60,6 +70,20 @@ def add(commands: Commands) -> None:
             metavar="DAYS",
             help="critical when fewer days are left",
         ),
+        arg("--host", metavar="HOST", help="check what concerns this host alone"),
+        arg(
+            "--kind",
+            metavar="KIND",
+            action="append",
+            choices=list(AlarmKind),
+            help=f"check alarms of this kind alone (may be repeated): {', '.join(AlarmKind)}",
+        ),
+        arg(
+            "--passive",
+            metavar="NAME",
+            help="print a result for each certificate as external commands of Nagios and Icinga, "
+            "under this name of the host; the exit status is 0",
+        ),
     )
 
 
@@ -67,10 +91,24 @@ def run(args: argparse.Namespace) -> int:
     """Print the verdict; return it as the exit status."""
     if args.warning and args.critical and args.warning < args.critical:
         raise CtlError("-w must be at least -c: a warning comes first", USAGE)
+    if (args.host or args.kind) and (args.passive or args.certs):
+        raise CtlError("--host and --kind go neither with --passive nor with certificates", USAGE)
     try:
+        if args.host or args.kind:
+            return _of_alarms(args, Fields(ask(args, Method.ALARMS, timeout=_TIMEOUT)))
         result = ask_certs(args, Method.STATUS, _TIMEOUT)
     except CtlError as err:
+        if args.passive:
+            _passive(args.passive, "sslmd", Severity.CRITICAL, err.text)
+            return Severity.OK
         return _verdict(Severity.CRITICAL, err.text, "")
+    if args.passive:
+        return _each(args.passive, result, Limits(args.warning, args.critical))
+    return _all(args, result)
+
+
+def _all(args: argparse.Namespace, result: Json) -> int:
+    """Print one verdict on everything that was asked about."""
     certs, now = certs_of(result), datetime.now(UTC)
     limits = Limits(args.warning, args.critical)
     wrong = [
@@ -106,6 +144,50 @@ def run(args: argparse.Namespace) -> int:
         level, text = Severity.WARNING, "the daemon has no certificates"
     more = f"; not looked at: {_few(unseen)}" if unseen else ""
     return _verdict(level, f"{text}{more}", " ".join(data))
+
+
+def _each(host: str, result: Json, limits: Limits) -> int:
+    """Print a result for each certificate, and one for the daemon itself."""
+    certs, now = certs_of(result), datetime.now(UTC)
+    for cert in certs:
+        found = problems(cert, now, limits)
+        level = found[0][0].severity if found else Severity.OK
+        left = f"valid until {local(cert.not_after, now)}" if cert.not_after else why(cert)
+        _passive(host, cert.name.replace("/", ":"), level, _few([one for _, one in found]) or left)
+    others = [*zone_problems(result, certs), *host_problems(result), *dh_problems(result)]
+    others += [*filter(None, [refusal_line(result, now)]), *net_problems(result)]
+    level = Severity.WARNING if others else Severity.OK
+    _passive(host, "sslmd", level, _few(others) or count(len(certs), "certificate"))
+    return Severity.OK
+
+
+def _passive(host: str, service: str, level: Severity, text: str) -> None:
+    """Print one external command: a semicolon ends a field of it, and "|" the text."""
+    at = int(datetime.now(UTC).timestamp())
+    shown = printable(text).replace("|", "/").replace(";", ",")
+    name = printable(host).replace(";", ",")
+    head = f"[{at}] PROCESS_SERVICE_CHECK_RESULT;{name};{service};{level:d}"
+    say(f"{head};SSLMD {level.name} - {shown}")
+
+
+def _of_alarms(args: argparse.Namespace, answer: Fields) -> int:
+    """Print one verdict on the alarms of some kinds, or about a host."""
+    if answer.time("looked_at") is None:
+        return _verdict(Severity.WARNING, "nobody has looked for alarms yet", "")
+    found = [
+        one
+        for one in answer.subs("alarms")
+        if not args.kind or one.text("kind") in args.kind
+        if not args.host or args.host in (*one.texts("subjects"), *one.texts("places"))
+    ]
+    loud = [one for one in found if not one.flag("silenced")]
+    level = max((_LEVELS[one.text("severity")] for one in loud), default=Severity.OK)
+    text = _few([f"{one.text('title')}: {one.text('text')}" for one in loud])
+    about = " and ".join(filter(None, (args.host, ", ".join(args.kind or ()))))
+    silent = len(found) - len(loud)
+    more = f", {silent} silenced" if silent else ""
+    data = f"alarms={len(loud)};;;0 silenced={silent};;;0"
+    return _verdict(level, f"{text or f'no alarm about {about}'}{more}", data)
 
 
 def _few(texts: Sequence[str]) -> str:

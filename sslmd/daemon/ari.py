@@ -14,13 +14,13 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sslmd.acme.directory import roots_in
-from sslmd.core.ari import LATEST, LONG, Fault, Life, WindowAnswer, looked
+from sslmd.core.ari import LATEST, LONG, Fault, Later, Life, WindowAnswer, looked
 from sslmd.core.errors import SslmError
 from sslmd.core.events import Advised
 from sslmd.core.jobs import AskCa, CertJob, Job
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Why
-from sslmd.core.renewal import NEVER, urgent_since
+from sslmd.core.renewal import NEVER, hurry_since
 from sslmd.core.spec import AcmeCa, SetFacts
 from sslmd.core.state import SetNote
 from sslmd.daemon.loop import Due, Loop
@@ -144,26 +144,39 @@ class RenewalLooks:
         now = self._site.now()
         self._resting[job.ca] = now + EVERY
         config = self._site.config.cas.get(job.ca)
-        queue, due = self._queue(job.ca), list[CertId]()
-        while queue and queue[0][0] <= now and len(due) < AT_ONCE:
+        due = self._take(job.ca, now, AT_ONCE)
+        try:
+            if config is None:
+                return
+            try:
+                roots = await self._threads.aside(roots_in, config.server_root, config.server)
+                server = CaAddress(config.server, roots, config.requests)
+                looks = (self._look(cert, job.ca, server) for cert in due)
+                offered = await asyncio.gather(*looks)
+            except (SslmError, OSError, ValueError):  # a file of roots that orders complain of
+                offered = [False]
+            if not all(offered):
+                self._without[job.ca] = self._site.now() + LONG
+                due += self._take(job.ca, now)
+                for number, cert in enumerate(due, 1):
+                    self._unanswered(cert)
+                    if number % AT_ONCE == 0:
+                        await asyncio.sleep(0)
+        finally:
+            for cert in due:
+                self._note(cert)
+
+    def _take(self, ca: str, now: datetime, most: int | None = None) -> list[CertId]:
+        """Take out those that a CA is to be asked about by now, at most so many."""
+        queue, due = self._queue(ca), list[CertId]()
+        while queue and queue[0][0] <= now and len(due) != most:
             cert = heapq.heappop(queue)[1]
             del self._next[cert]
             due.append(cert)
-            self._queue(job.ca)
-        if config is None:
-            return
-        try:
-            roots = await self._threads.aside(roots_in, config.server_root, config.server)
-            server = CaAddress(config.server, roots, config.requests)
-            offered = await asyncio.gather(*(self._look(cert, server) for cert in due))
-        except (SslmError, OSError, ValueError):  # a file of roots that orders complain of
-            offered = [False]
-        if not all(offered):
-            self._without[job.ca] = self._site.now() + LONG
-        for cert in due:
-            self._note(cert)
+            self._queue(ca)
+        return due
 
-    async def _look(self, cert: CertId, server: CaAddress) -> bool:
+    async def _look(self, cert: CertId, ca: str, server: CaAddress) -> bool:
         """Ask about the sets of one certificate; False if its CA offers no answers."""
         entry = self._registry.entries.get(cert)
         if entry is None or entry.hold:
@@ -174,32 +187,38 @@ class RenewalLooks:
                 continue
             tree = self._site.tree
             ident = await self._threads.aside(ari.id_of_set, tree, cert, facts.name)
-            got: WindowAnswer | Fault | None = Fault.LASTING
+            got: WindowAnswer | Fault | Later | None = Fault.LASTING
             if ident:
                 got = await ari.ask(self._net, server, ident, note.issued_at, now)
             if got is None:
                 return False
-            assert facts.cert is not None
-            life = Life(facts.cert.not_before, facts.cert.not_after, note.draw)
-            now = self._site.now()
-            advice = looked(note.ari, got, life, now, self._site.rng.random())
-            if cert in self._registry:
-                self._registry.put(cert, Advised(now, facts.name, advice))
+            if isinstance(got, Later):
+                self._resting[ca] = max(self._site.now() + got.pause, self._resting.get(ca, NEVER))
+            self._heard_of(cert, facts, note, got)
         return True
+
+    def _unanswered(self, cert: CertId) -> None:
+        """Note that a CA which has answered before offers no answers: it counts as silent."""
+        entry = self._registry.entries.get(cert)
+        if entry is None or entry.hold:
+            return
+        for facts, note, when in list(self._looks(entry)):
+            if note.ari is not None and when <= self._site.now():
+                self._heard_of(cert, facts, note, Fault.LASTING)
+
+    def _heard_of(
+        self, cert: CertId, facts: SetFacts, note: SetNote, got: WindowAnswer | Fault | Later
+    ) -> None:
+        """Note an answer about a set."""
+        assert facts.cert is not None
+        life, now = Life(facts.cert.not_before, facts.cert.not_after, note.draw), self._site.now()
+        advice = looked(note.ari, got, life, now, self._site.rng.random())
+        if cert in self._registry:
+            self._registry.put(cert, Advised(now, facts.name, advice))
 
     # --- who is in a hurry ---
 
     def urgency(self, job: Job) -> datetime | None:
-        """Return since when a CA wants what a job is about replaced, None if it does not."""
+        """Return since when what a job is about is to be replaced at once, None if it is not."""
         entry = self._registry.entries.get(job.cert) if isinstance(job, CertJob) else None
-        if entry is None:
-            return None
-        state, wanted = entry.state, entry.wanted
-        found = [
-            urgent_since(state.curr, state.curr_note, wanted),
-            urgent_since(state.next, state.next_note, wanted),
-        ]
-        if state.curr is not None and state.settled != state.curr.name and wanted.timing.by_ca:
-            before = state.prev_note.ari if state.prev_note is not None else None
-            found.append(before.urgent_since if before is not None else None)
-        return min((one for one in found if one is not None), default=None)
+        return None if entry is None else hurry_since(entry.state, entry.wanted)

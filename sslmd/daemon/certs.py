@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sslmd.core import reason
 from sslmd.core.errors import Failure, RateLimited, SslmError, Transient, Trouble, ValidationFailed
 from sslmd.core.events import AttemptFailed, Event, Rolled, TrialEnded
 from sslmd.core.jobs import (
@@ -34,16 +33,15 @@ from sslmd.core.jobs import (
 )
 from sslmd.core.names import CertId
 from sslmd.core.plan import decide
-from sslmd.core.reason import Reason, Said, Why
+from sslmd.core.reason import Held, Reason, Said, Why
 from sslmd.core.state import Track
-from sslmd.core.told import Answered
+from sslmd.core.told import Answered, Doing
 from sslmd.core.view import Decision, View
 from sslmd.core.words.sentence import say
 from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.pacing import Pacing
 from sslmd.daemon.registry import Broken, Decided, Progressed, Registry, SetsRead
-from sslmd.daemon.tell.changes import WAITS_FOR_PLACE
 from sslmd.daemon.tell.journal import DEBUG, Bus, Record
 from sslmd.daemon.zones import Zones
 from sslmd.store import certs, files
@@ -103,7 +101,7 @@ class Certs:
         decision = self._decide(cert)
         entry, queue = self._registry[cert], self._loop.queue
         jobs: list[Job] = []
-        progress, trial_at = "", None
+        progress, trial_at = None, None
         if decision.job is not None and not self._waits_for_zone(decision.job):
             jobs.append(decision.job)
         if entry.state.trial is not None and not entry.hold:
@@ -112,7 +110,8 @@ class Certs:
                 jobs.append(Trial(cert, entry.state.trial, Reason(Why.TRIAL, kind=kind)))
             else:
                 trial_at = limited.until
-                progress = f"a {kind} {say(limited.reason(str(entry.wanted.spec.signer)))}"
+                why = limited.reason(str(entry.wanted.spec.signer))
+                progress = Reason(Doing.TRIAL_WAITS, kind=kind, why=why)
         idle = not queue.busy(f"cert {cert}") and not queue.busy(f"trial {cert}")
         if idle and entry.progress != progress:
             self._registry.put(cert, Progressed(progress))
@@ -141,8 +140,7 @@ class Certs:
             else:
                 raise RuntimeError(f"{cert}: one event led to another without end: {decision}")
         except Exception as err:
-            hold = f"left alone after an error of sslmd's own: {err!r}; see the journal"
-            self._registry.put(cert, Broken(hold, err))
+            self._registry.put(cert, Broken(Reason(Held.BROKEN, error=Said(repr(err))), err))
             return self._registry[cert].decision
         entry = self._registry[cert]
         looks_at = self._held.next_at if is_held(entry, decision) else None
@@ -160,7 +158,7 @@ class Certs:
     def waits(self, job: CertJob | Trial) -> None:
         """Say that an order waits because others are ordered."""
         if isinstance(job, Order) and self._loop.queue.crowded(pool(job)):
-            self._registry.put(job.cert, Progressed(WAITS_FOR_PLACE))
+            self._registry.put(job.cert, Progressed(Reason(Doing.WAITS_FOR_PLACE)))
 
     def after(self, job: Job) -> Iterable[CertId]:
         """Return the certificate whose job has ended."""
@@ -212,7 +210,7 @@ class Certs:
             if isinstance(job, Order | Trial):
                 self.pacing.end(cert, trial=isinstance(job, Trial))
             if cert in self._registry and self._registry[cert].progress:
-                self._registry.put(cert, Progressed(""))
+                self._registry.put(cert, Progressed(None))
 
     async def _work(self, job: CertJob) -> None:
         name = type(job).__name__
@@ -245,7 +243,7 @@ class Certs:
             how = err.reason
             after = err.retry_at if isinstance(err, Transient) else None
         except Exception as err:
-            how = Reason(reason.Held.OWN_ERROR, error=Said(repr(err)))
+            how = Reason(Held.OWN_ERROR, error=Said(repr(err)))
             self._bus.bug(self._site.now(), f"a {job.ask.kind} met {say(how)}", err, job.cert)
         self.failures += failed
         if job.cert in self._registry:

@@ -17,7 +17,6 @@ from sslmd.core.jobs import Copy
 from sslmd.core.names import CertId, shown
 from sslmd.core.reason import Held, Reason
 from sslmd.core.told import Denied
-from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Register
 from sslmd.store import files
 from sslmd.store.note_kinds import HOST_NOTE, HostNote, noted_hosts, shortened
@@ -283,7 +282,7 @@ class HostBook(Register[str, HostEntry, HostEvent]):
                 tell("forgotten", f"{host} is forgotten, as an admin asked", None)
             case Configured(entry) if not entry.in_use and (before is None or before.in_use):
                 if left := self._left(host, note):
-                    tell("surplus", say(left), None)
+                    tell("surplus", left, None)
             case Visited(visit=visit):
                 if visit.removed:
                     tell("withdrawn", f"{host}: removed {', '.join(visit.removed)}", None)
@@ -291,9 +290,9 @@ class HostBook(Register[str, HostEntry, HostEvent]):
                     tell("host-trouble", f"not removed: {visit.trouble}", None)
                 is_other = (note.surplus, note.more) != (old.surplus, old.more)
                 if is_other and (surplus := self._surplus(host, note)):
-                    tell("surplus", say(surplus), None)
+                    tell("surplus", surplus, None)
                 if older := _older(host, [one for one in note.older if one not in old.older]):
-                    tell("surplus", say(older), None)
+                    tell("surplus", older, None)
 
     async def forget(self, host: str, *, leaving: bool) -> HostNote:
         """Forget a host that is in no class any more. Return what was known of it.

@@ -12,18 +12,21 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from sslmd.core.jobs import Job, WriteNotes
 from sslmd.core.names import CertId
+from sslmd.core.reason import Reason, Why
 from sslmd.core.state import CertState
+from sslmd.daemon.loop import Due
 from sslmd.store import certs
 from sslmd.store.state import HistoryEntry
 from sslmd.workers.tools import Site
 
 Errors = dict[CertId, Exception]
 
-# Seconds to the next try after a write failed.
-RETRY = 20.0
+# To the next try after a write failed: nothing that happens meanwhile is safe from a crash.
+RETRY = timedelta(seconds=20)
 
 # Seconds from a batch of many to the next that nobody waits for: with thousands of certificates on
 # their way, what happens to one in between is written together.
@@ -49,8 +52,12 @@ class Ledger:
     """Writes what `page_of` tells of the certificates that were noted.
 
     `failed` is told when writing began to fail, with the error, which may be one of our own;
-    `mended` when it works again.
+    `mended` when it works again. Of the loop it is a reconciler: when it is tried again is asked
+    for by `touch`.
     """
+
+    name = "notes"
+    jobs = (WriteNotes,)
 
     def __init__(
         self,
@@ -58,11 +65,14 @@ class Ledger:
         page_of: Callable[[CertId], Page | None],
         failed: Callable[[CertId, Exception], None],
         mended: Callable[[CertId], None] = lambda _: None,
+        touch: Callable[[], None] = lambda: None,
     ) -> None:
         self._site = site
         self._page_of = page_of
         self._failed = failed
         self._mended = mended
+        self._touch = touch
+        self._again_at: datetime | None = None
         # Of its own: what is left to write at the end must not wait behind keys being made.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sslmd-notes")
         self._pending: dict[CertId, _Pending] = {}
@@ -82,6 +92,26 @@ class Ledger:
         It is written with what else this moment brings about: at the next `write`.
         """
         self._pending.setdefault(cert, _Pending()).entries += entries
+
+    def step(self, ident: str) -> Due:
+        """Try again when it is time; also where the clock was set back."""
+        del ident  # there is one
+        if self._again_at is None:
+            return Due(wakes=())
+        now = self._site.now()
+        if now < self._again_at <= now + RETRY:
+            return Due(wakes=(("look", self._again_at),))
+        return Due((WriteNotes(Reason(Why.NOTES_AGAIN)),))
+
+    async def do(self, job: WriteNotes) -> None:
+        """Try again, beside what else is to be written."""
+        del job  # there is one kind
+        self._again_at = None
+        self.write()
+
+    def after(self, job: Job) -> Iterable[str]:
+        """Nothing follows before it is known whether it was written."""
+        return ("",) if isinstance(job, WriteNotes) else ()
 
     def write(self) -> None:
         """Write what was noted."""
@@ -130,7 +160,8 @@ class Ledger:
             if errors and self._closing:
                 return
             if errors:
-                loop.call_later(RETRY, self._wanted.set)
+                self._again_at = self._site.now() + RETRY
+                self._touch()
             if len(batch) >= MANY:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._urgent.wait(), PAUSE)

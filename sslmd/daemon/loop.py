@@ -147,8 +147,10 @@ PLACES = {
     Pool.CHALLENGES: 64,
     Pool.HOSTS: 64,
     Pool.DH: 1,
-    Pool.HELD: 1,
+    Pool.FILES: 2,
     Pool.CAS: 16,
+    Pool.ALARMS: 1,
+    Pool.NOTICES: 16,
 }
 
 # To the next try after what should not have happened.

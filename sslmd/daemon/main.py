@@ -36,11 +36,12 @@ from sslmd.core.errors import ConfigError, Permanent, SslmError
 from sslmd.core.events import Counted
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain
+from sslmd.core.reason import Reason
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server
 from sslmd.daemon.api.status_document import in_trouble, summary
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.loop import ORDERS
-from sslmd.daemon.planner import Planner
 from sslmd.daemon.reload import Reload
 from sslmd.daemon.systemd import Notifier, Watchdog, watchdog_seconds
 from sslmd.daemon.tell import journal
@@ -208,21 +209,19 @@ class Daemon:
         self._others = ThreadPoolExecutor(2 * ORDERS + READERS, thread_name_prefix="sslmd-others")
         scratch = Scratch(os.path.dirname(arguments.socket))
         tree = Tree(str(config.globals.certs_dir))
-        signer = Signer()
+        signer = Signer(self._net_tells)
         self._net = Net(signer.handlers(), self._net_tells, self._net_failed, said=self._net_says)
-        self._planner = planner = Planner(
+        self._hub = hub = Hub(
             Site(config, tree, _now, random.SystemRandom(), scratch),
             Threads(self._threads, self._others, self._bug),
-            Standings(
-                lambda cert: planner.state_of(cert), lambda: planner.registry.entries.values()
-            ),
+            Standings(lambda cert: hub.state_of(cert), lambda: hub.registry.entries.values()),
             Telling(
                 self._tell_of,
                 self._bug,
-                lambda cert, text: planner.progress(cert, text),
-                lambda cert, names: planner.count(cert, Counted(_now(), names)),
-                lambda cert, issuance: planner.certs.pacing.issued(cert, issuance),
-                lambda cert, server: planner.certs.pacing.ordered(cert, server),
+                lambda cert, how: hub.progress(cert, how),
+                lambda cert, names: hub.count(cert, Counted(_now(), names)),
+                lambda cert, issuance: hub.certs.pacing.issued(cert, issuance),
+                lambda cert, server: hub.certs.pacing.ordered(cert, server),
             ),
             self._bus,
             arguments.jobs,
@@ -230,8 +229,8 @@ class Daemon:
             self._net,
             signer,
         )
-        self._loading = Reload(self._planner, conf_dir, arguments.socket, self._tell, self._taken)
-        self._methods = Methods(self._planner, self.reload, _now(), os.getpid())
+        self._loading = Reload(self._hub, conf_dir, arguments.socket, self._tell, self._taken)
+        self._methods = Methods(self._hub, self.reload, _now(), os.getpid())
         self._server = Server(arguments.socket, self._methods.handle, self._bug)
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -243,28 +242,28 @@ class Daemon:
         self._catch_signals()
         _raise_file_limit()
         self._log_to_files()
-        self._loading.warn(self._planner.site.config.warnings)
+        self._loading.warn(self._hub.site.config.warnings)
         await self._net.start()  # before a key is read; what it takes to start is done beside
-        self._planner.load()
+        self._hub.load()
         await self._server.start()
-        planner = self._planner
-        planner.site.scratch.sweep()
-        left = await planner.threads.in_thread(http.left_behind, planner.site)
-        self._planner.start()
-        planner.threads.in_background(http.remove_left_behind(left, planner.ordering))
-        planner.threads.in_background(self._methods.http_tests.remove_left())
-        begun = planner.ordering.challenges.start(planner.site.config.zones())
+        hub = self._hub
+        hub.site.scratch.sweep()
+        left = await hub.threads.in_thread(http.left_behind, hub.site)
+        self._hub.start()
+        hub.threads.in_background(http.remove_left_behind(left, hub.ordering))
+        hub.threads.in_background(self._methods.http_tests.remove_left())
+        begun = hub.ordering.challenges.start(hub.site.config.zones())
         if self._once:
             await begun  # what it finds is taken back at the end
         else:
-            planner.threads.in_background(begun)
-        text = summary(self._planner)
+            hub.threads.in_background(begun)
+        text = summary(self._hub)
         self._notifier.ready(text)
         self._tell("started", f"sslmd {__version__} is ready: {text}", NOTICE)
         gc.collect()
         gc.freeze()
         gc.enable()
-        watchdog = Watchdog(self._planner, self._server, self._notifier, watchdog_seconds())
+        watchdog = Watchdog(self._hub, self._server, self._notifier, watchdog_seconds())
         self._spawn(watchdog.run())
         status = await self._work()
         self._notifier.stopping()
@@ -272,12 +271,12 @@ class Daemon:
         for task in self._tasks:
             task.cancel()
         # Orders first: a hook that is let go would end its certbot as a failure of its own.
-        ended = await self._planner.stop(GRACE)
+        ended = await self._hub.stop(GRACE)
         await self._server.stop()
-        await self._planner.threads.background_done(GRACE)
-        await self._planner.ordering.challenges.stop()
+        await self._hub.threads.background_done(GRACE)
+        await self._hub.ordering.challenges.stop()
         await self._net.stop()
-        self._planner.site.scratch.close()
+        self._hub.site.scratch.close()
         waiting = ("asyncio_", "sslmd-others", "sslmd-lookups")
         looking_up = any(thread.name.startswith(waiting) for thread in threading.enumerate())
         if not ended or looking_up:
@@ -296,7 +295,7 @@ class Daemon:
             return 0
         stopped = asyncio.ensure_future(self._stop.wait())
         while not stopped.done():
-            idle = asyncio.ensure_future(self._planner.at_rest())
+            idle = asyncio.ensure_future(self._hub.at_rest())
             await asyncio.wait({stopped, idle}, return_when=asyncio.FIRST_COMPLETED)
             if idle.done():
                 break
@@ -304,11 +303,11 @@ class Daemon:
         if stopped.done():
             return 1
         stopped.cancel()
-        await self._planner.ordering.challenges.flush()
-        await self._planner.threads.background_done(FLUSH)
-        planner = self._planner
-        failed = planner.failures or planner.zones.troubles
-        now, entries = planner.site.now(), planner.registry.entries.values()
+        await self._hub.ordering.challenges.flush()
+        await self._hub.threads.background_done(FLUSH)
+        hub = self._hub
+        failed = hub.failures or hub.zones.troubles
+        now, entries = hub.site.now(), hub.registry.entries.values()
         return 1 if failed or any(in_trouble(entry, now) for entry in entries) else 0
 
     # --- signals and reload ---
@@ -339,7 +338,7 @@ class Daemon:
             try:
                 return await self._loading.run()
             finally:
-                self._notifier.ready(summary(self._planner))
+                self._notifier.ready(summary(self._hub))
 
     def _taken(self, config: Config) -> None:
         """Log as a configuration says that has just come into force."""
@@ -349,7 +348,7 @@ class Daemon:
     # --- telling ---
 
     def _log_to_files(self) -> None:
-        logdir = self._planner.site.config.globals.logdir
+        logdir = self._hub.site.config.globals.logdir
         if logdir is None:
             return
         try:
@@ -362,10 +361,10 @@ class Daemon:
     def _tell(self, event: str, text: str, priority: int) -> None:
         self._bus.record(Record(_now(), event, text, priority))
 
-    def _tell_of(self, event: str, text: str, cert: CertId | None) -> None:
+    def _tell_of(self, event: str, line: Reason | str, cert: CertId | None) -> None:
         kind = EVENTS[event]
         priority = max(kind.priorities[-1], WARNING)  # a remark beside a job is no error
-        self._bus.record(Record(_now(), event, text, priority, cert))
+        self._bus.record(Record(_now(), event, line, priority, cert))
 
     def _net_tells(self, text: str) -> None:
         self._tell("network-process", text, WARNING)

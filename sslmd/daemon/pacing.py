@@ -19,6 +19,7 @@ from sslmd.core.jobs import MakeKey, Order
 from sslmd.core.limits import Issuances, names_mark
 from sslmd.core.names import CertId
 from sslmd.core.reason import Why
+from sslmd.core.renewal import hurry_since
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, FailedValidation, Issuance, OrderMade
 from sslmd.core.turns import DUE, NOW, Limited, Turns, Urgency, paced
@@ -30,13 +31,16 @@ from sslmd.workers.tools import Site
 EACH = timedelta(seconds=5)
 
 
-def urgency_of(state: CertState) -> Urgency:
-    """Return how urgent an order is: revoked ones first, then what has no certificate, or ends."""
-    note = state.curr_note
-    wanted = note is not None and note.ari is not None and note.ari.urgent_since is not None
-    revoked = wanted or state.shows_revoked or (state.ask is not None and state.ask.revoked)
-    cert = state.curr.cert if state.curr is not None else None
-    return NOW if revoked else DUE, cert.not_after.timestamp() if cert is not None else 0.0
+def urgency_of(entry: Entry) -> Urgency:
+    """Return how urgent an order is: what is revoked first, then what its CA wants replaced now.
+
+    Of that what the CA wants for longest. Then what has no certificate, and what ends first.
+    """
+    since = hurry_since(entry.state, entry.wanted)
+    if since is not None:
+        return NOW, since.timestamp()
+    cert = entry.state.curr.cert if entry.state.curr is not None else None
+    return DUE, cert.not_after.timestamp() if cert is not None else 0.0
 
 
 def _goes_on(state: CertState, server: str) -> bool:
@@ -99,7 +103,7 @@ class Pacing:
             self._leave(self._real, cert)
             return None
         self._look_up(now)
-        return self._real.ask(cert, urgency_of(entry.state), keys, rates, now)
+        return self._real.ask(cert, urgency_of(entry), keys, rates, now)
 
     def trial(self, cert: CertId, now: datetime) -> Limited | None:
         """Return what a trial waits for at the CA's test server, None if it can begin."""
@@ -300,6 +304,6 @@ class Pacing:
             orders: list[list[Key]] = [[_orders(ca.test_server, "")] for _ in which]
             return forecast(orders, self._trials.full, ca.test_kept, now, each, places)
         self._look_up(now)
-        urgent = sorted(which, key=lambda cert: (urgency_of(entries[cert].state), cert))
+        urgent = sorted(which, key=lambda cert: (urgency_of(entries[cert]), cert))
         orders = [list(self._keys(cert, entries[cert], ca.server)) for cert in urgent]
         return forecast(orders, self._real.full, ca.kept, now, each, places)

@@ -1,6 +1,6 @@
 """The job queue: lanes, de-duplication, bounded parallelism, cancel.
 
-Nothing in it needs to survive a restart: the planner fills it again from what is on disk.
+Nothing in it needs to survive a restart: the loop fills it again from what is on disk.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from sslmd.config.model import Config, ServiceConfig, places, proves
+from sslmd.core.alarm_events import AlarmEvent, AlarmState, advance_alarms
 from sslmd.core.dane.events import ZoneEvent, advance_zone
 from sslmd.core.dane.report import DaneReport
 from sslmd.core.dane.verdict import Dane, Unknown
@@ -26,8 +27,8 @@ from sslmd.core.errors import Refused
 from sslmd.core.events import Event
 from sslmd.core.lifecycle import advance, with_sets
 from sslmd.core.names import BadName, CertId, GroupName, ZoneName, parse_service, shown
-from sslmd.core.reason import Held, Reason, Said, Why
-from sslmd.core.renewal import Wanted
+from sslmd.core.reason import Reason, Said, Why
+from sslmd.core.renewal import Wanted, why_incomplete
 from sslmd.core.spec import OwnCa
 from sslmd.core.state import CertState
 from sslmd.core.told import Denied
@@ -42,38 +43,34 @@ _NAMED = 50
 class Entry:
     """One certificate.
 
-    `proves`: ports with TLSA records are looked at after a roll; `report`: what was last found
-    there and in DNS. `unsaved`: why its state.toml cannot be written, "" if it can. `progress`: how
-    far the job is that runs, "" where it does not tell. `looks_at`: when what is held is looked at
-    again. `bug`: it is held because of an error of our own. `used_by`: the classes with servers
-    that use it; `unused`: there is none, and nobody said that this is meant.
+    `hold`: why nothing may be done with it. `proves`: ports with TLSA records are looked at after a
+    roll; `report`: what was last found there and in DNS. `unsaved`: why its state.toml cannot be
+    written. `progress`: how far the job is that runs, where it tells. `looks_at`: when what is
+    held is looked at again. `bug`: it is held because of an error of our own. `used_by`: the
+    classes with servers that use it; `unused`: there is none, and nobody said that this is meant.
     `astray`: its link leads to no set.
     """
 
     wanted: Wanted
     servers: frozenset[tuple[str, str]]
     state: CertState
-    hold: str
+    hold: Reason | None
     decision: Decision
     proves: bool = True
-    unsaved: str = ""
-    progress: str = ""
+    unsaved: Reason | None = None
+    progress: Reason | None = None
     report: DaneReport | None = None
     looks_at: datetime | None = None
     bug: bool = False
     used_by: tuple[str, ...] = ()
     unused: bool = False
-    astray: str = ""
+    astray: Reason | None = None
 
     @property
-    def unusable(self) -> str:
-        """Why the set in use cannot be used, "" if it can, or where none was made yet."""
+    def unusable(self) -> Reason | None:
+        """Why the set in use cannot be used, None if it can, or where none was made yet."""
         curr = self.state.curr
-        if curr is None:
-            return self.astray
-        if curr.complete:
-            return ""
-        return f"set {curr.name} cannot be used: {curr.problem or 'it has no certificate'}"
+        return self.astray if curr is None else why_incomplete(curr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class Taken:
     """
 
     entry: Entry
-    remarks: Sequence[str] = ()
+    remarks: Sequence[Reason] = ()
     unsaved: bool = False
 
 
@@ -131,22 +128,22 @@ class Decided:
 class Broken:
     """It is left alone after an error of our own."""
 
-    hold: str
+    hold: Reason
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """A job is so far; "" when that is over."""
+    """A job is so far; None when that is over."""
 
-    text: str
+    how: Reason | None
 
 
 @dataclass(frozen=True, slots=True)
 class Unsaved:
-    """Its state.toml cannot be written, or can again: ""."""
+    """Its state.toml cannot be written, or can again: None."""
 
-    why: str
+    why: Reason | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +194,9 @@ def _after(before: Entry | None, event: Event | Noticed) -> Entry | None:
         case Decided():
             return replace(before, decision=event.decision, looks_at=event.looks_at)
         case Broken():
-            decision = Decision(Reason(Held.NOTED, text=event.hold))
-            return replace(before, hold=event.hold, decision=decision, bug=True)
+            return replace(before, hold=event.hold, decision=Decision(event.hold), bug=True)
         case Progressed():
-            return replace(before, progress=event.text)
+            return replace(before, progress=event.how)
         case Unsaved():
             return replace(before, unsaved=event.why)
         case Compared():
@@ -259,11 +255,13 @@ class Register(Generic[Ident, Thing, Happened]):
 
 
 class Registry(Register[CertId, Entry, Event | Noticed]):
-    """The certificates, and who is signed by whom; and the `zones`."""
+    """The certificates, and who is signed by whom; the `zones`, and the `alarms`."""
 
     def __init__(self) -> None:
         super().__init__(_after)
         self.zones: Register[ZoneName, KnownZone, ZoneEvent] = Register(advance_zone)
+        # One entry, by "".
+        self.alarms: Register[str, AlarmState, AlarmEvent] = Register(advance_alarms)
         self._below: dict[CertId, list[CertId]] = {}
         self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
         # Why the configuration leaves out a group, or a service of it ("": all of them).
@@ -283,7 +281,7 @@ class Registry(Register[CertId, Entry, Event | Noticed]):
         return self._below.get(ca, [])
 
     def view(self, cert: CertId) -> View:
-        """Return what the planner looks at."""
+        """Return what a decision looks at."""
         # Each time: a reload reads the tree again, and may have other certificates below a CA.
         state = with_lost_ca(cert, self.entries, self.below)
         if state is not self.entries[cert].state:
@@ -370,7 +368,11 @@ def _none(code: Denied, named: str, known: Sequence[str], group: str | None = No
 
 
 def entry_of(
-    config: Config, service: ServiceConfig, state: CertState, hold: str, astray: str = ""
+    config: Config,
+    service: ServiceConfig,
+    state: CertState,
+    hold: Reason | None,
+    astray: Reason | None = None,
 ) -> Entry:
     """Make an entry that is not decided on yet."""
     wanted, curr = wanted_of(service, config), state.curr

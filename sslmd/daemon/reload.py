@@ -12,7 +12,7 @@ from sslmd.config.load import load
 from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Mistake, SslmError
 from sslmd.core.plain import some_of
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.refusal import GIVES_UP, NEEDS_START, START_FAILS, refusal_of
 from sslmd.daemon.tell.journal import ERROR, NOTICE, WARNING
 from sslmd.servers import folders
@@ -28,13 +28,13 @@ class Reload:
 
     def __init__(
         self,
-        planner: Planner,
+        hub: Hub,
         conf_dir: Path,
         socket: str,
         tell: Tell,
         taken: Callable[[Config], None],
     ) -> None:
-        self._planner = planner
+        self._hub = hub
         self._conf_dir = conf_dir
         self._socket = socket
         self._tell = tell
@@ -42,9 +42,9 @@ class Reload:
 
     async def run(self) -> dict[str, Any]:
         """Return what changed; raise `ConfigError` or `SslmError` where it is refused."""
-        planner = self._planner
+        hub = self._hub
         try:
-            config = await planner.threads.in_thread(self._load)
+            config = await hub.threads.in_thread(self._load)
         except ConfigError as err:
             self.warn(err.warnings)
             self._refuse(err.mistakes, START_FAILS)
@@ -53,14 +53,14 @@ class Reload:
             self.warn(config.warnings)
             self._refuse(emptied, GIVES_UP)
             raise ConfigError(emptied, config.warnings)
-        old = planner.site.config
+        old = hub.site.config
         if config.globals.certs_dir != old.globals.certs_dir:
             text = f"certs_dir changed from {old.globals.certs_dir}: that takes a restart of sslmd"
             self._refuse([text], NEEDS_START)
             raise SslmError(text)
-        added, removed, changed = await planner.reconfigure(config)
-        planner.refused = None
-        planner.threads.in_background(planner.ordering.challenges.start(config.zones()))
+        added, removed, changed = await hub.reconfigure(config)
+        hub.refused = None
+        hub.threads.in_background(hub.ordering.challenges.start(config.zones()))
         self._taken(config)
         self.warn(config.warnings)
         tables = differences(old.written, config.written)
@@ -96,13 +96,13 @@ class Reload:
             self._tell("config-refused", str(mistake), ERROR)
         text = f"the old configuration stays in force; {consequence}"
         self._tell("config-refused", text, ERROR)
-        self._planner.refused = refusal_of(self._planner.site.now(), mistakes, consequence)
+        self._hub.refused = refusal_of(self._hub.site.now(), mistakes, consequence)
 
     def _emptied(self, config: Config) -> list[Mistake]:
         """A file that was a service and no longer looks like one is a mistake, not a farewell."""
         left_out = {warning.file: warning for warning in config.warnings}
         mistakes = []
-        for cert in self._planner.registry.managed():
+        for cert in self._hub.registry.managed():
             path = str(config.conf_dir / cert.group / cert.service)
             if cert not in config.services and path in left_out:
                 remedy = "correct it; to give the certificate up, delete the file"

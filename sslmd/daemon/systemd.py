@@ -18,8 +18,8 @@ import sdnotify
 from sslmd.core.plain import plain
 from sslmd.daemon.api.server import Server
 from sslmd.daemon.api.status_document import summary
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.loop import TICK
-from sslmd.daemon.planner import Planner
 from sslmd.wire.messages import Method, RpcRequest, encode, raw_result
 
 # Characters of `systemctl status`; systemd drops a datagram of more than 4096 bytes.
@@ -88,10 +88,8 @@ ANSWER = 10.0
 class Watchdog:
     """Beats every `period` seconds (None: systemd asked for none)."""
 
-    def __init__(
-        self, planner: Planner, server: Server, notifier: Notifier, period: float | None
-    ) -> None:
-        self._planner = planner
+    def __init__(self, hub: Hub, server: Server, notifier: Notifier, period: float | None) -> None:
+        self._hub = hub
         self._server = server
         self._notifier = notifier
         self._period = period
@@ -105,13 +103,13 @@ class Watchdog:
             await asyncio.sleep(self._period or WITHOUT)
             if self._period is not None and await self._alive():
                 self._notifier.watchdog()
-            text = summary(self._planner)
+            text = summary(self._hub)
             if text != told:
                 self._notifier.status(text)
                 told = text
 
     async def _alive(self) -> bool:
-        if time.monotonic() - self._planner.loop.ticked > 12 * TICK:
+        if time.monotonic() - self._hub.loop.ticked > 12 * TICK:
             return False
         try:
             async with asyncio.timeout(ANSWER):

@@ -19,6 +19,7 @@ from sslmd.core.challenges import PATIENCE, ChallengesView, Patience
 from sslmd.core.errors import Failure, SslmError, Transient, Trouble, text_of, wait_after
 from sslmd.core.names import ZoneName
 from sslmd.core.plain import hour
+from sslmd.core.reason import Reason
 from sslmd.dns.include import CHALLENGE_FILES
 from sslmd.dns.means import Means
 from sslmd.dns.notes import noted_zones
@@ -80,7 +81,7 @@ class Challenges:
         self,
         order: str,
         records: Mapping[ZoneName, Records],
-        progress: Callable[[str], None],
+        progress: Callable[[Reason], None],
     ) -> None:
         """Publish an order's records; return when every name server shows them.
 
@@ -146,7 +147,7 @@ class _Zone:
     def enter(self, order: str) -> None:
         self._parts.setdefault(order, OrderPart())
 
-    async def show(self, order: str, records: Records, progress: Callable[[str], None]) -> None:
+    async def show(self, order: str, records: Records, progress: Callable[[Reason], None]) -> None:
         part = self._parts.setdefault(order, OrderPart())
         part.offer(records, progress)
         self._touch()

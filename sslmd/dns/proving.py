@@ -16,10 +16,9 @@ from sslmd.config.model import Endpoint
 from sslmd.core.errors import SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.names import ZoneName
-from sslmd.core.plain import hour
 from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
-from sslmd.core.words.sentence import say
+from sslmd.core.told import Doing
 from sslmd.dns.ask import NameServer
 from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, missing
 from sslmd.dns.look import zone_serial
@@ -41,11 +40,11 @@ class OrderPart:
         self.missing: set[TxtRecord] = set()
         self.waiting: WriteWait | None = None
         self.confirming = False
-        self.tell: Callable[[str], None] = lambda text: None  # noqa: ARG005
+        self.tell: Callable[[Reason], None] = lambda _: None
         self._left: list[Callable[[], None]] = []
         self._shown: asyncio.Future[None] | None = None
 
-    def offer(self, records: Records, tell: Callable[[str], None]) -> None:
+    def offer(self, records: Records, tell: Callable[[Reason], None]) -> None:
         """Hand in `records`; `tell` hears how far they are."""
         loop = asyncio.get_running_loop()
         self.records, self.tell = records, tell
@@ -198,7 +197,7 @@ class WriteWait:
                 ]
                 mine = [one for one in mine if one.owners]
                 if mine and (part.waits or part.confirming):
-                    part.tell(say(missing(self._zone, mine, primary)))
+                    part.tell(missing(self._zone, mine, primary))
 
         return tell
 
@@ -209,7 +208,7 @@ class WriteWait:
         try:
             if left > 0:
                 at = datetime.now(UTC) + timedelta(seconds=left)
-                part.tell(f"every name server shows it; the CA may look at {hour(at)}")
+                part.tell(Reason(Doing.ALL_SHOW_IT, at=at))
                 await asyncio.sleep(left)
             await self.look_at_once(part, extra)
         except Exception as err:

@@ -14,6 +14,7 @@ from sslmd.core.names import CertId, GroupName, SetName
 from sslmd.core.plain import local, some_of
 from sslmd.core.spec import SetFacts
 from sslmd.core.words.doctor import Diagnosis
+from sslmd.core.words.sentence import say
 from sslmd.doctor.daemon import Running
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, wrong
 from sslmd.servers import as_found, production
@@ -66,7 +67,7 @@ def _of_cert(
         yield _unread(cert, err)
         return
     for remark in links.remarks:
-        yield wrong("sets", Diagnosis.BAD_LINK, cert=cert, remark=printable(remark))
+        yield wrong("sets", Diagnosis.BAD_LINK, cert=cert, remark=printable(say(remark)))
     yield from _foreign(case, tree, cert, names)
     now = datetime.now(UTC)
     fits = True

@@ -41,7 +41,6 @@ from sslmd.net.acme_read import (
     directory_of,
     identifier_of,
     json_of,
-    location_of,
     nonsense,
     pem_of,
     seconds_of,
@@ -153,7 +152,7 @@ class AcmeSteps:
         if asked.only_existing:
             fields = {"only_return_existing": True}
         elif asked.binding_kid:
-            key = await self._public_key(asked.account.key)
+            key = await self._key(asked.account)
             fields["external_account_binding"] = await ca.signed(
                 messages.AskSignature(
                     server=asked.server.url,
@@ -165,8 +164,7 @@ class AcmeSteps:
             )
         body = acme.NewRegistration(**fields).to_json()
         reply = await ca.post(AcmeAccount(asked.account.key), url, body)
-        uri = location_of(reply)
-        return account_of(reply, uri)
+        return account_of(reply, ca.location(reply))
 
     async def _account(self, asked: messages.ChangeAccount) -> Account:
         change: dict[str, Any] = {}
@@ -183,7 +181,7 @@ class AcmeSteps:
         url = url_in(await ca.directory(), "keyChange")
         if not url:
             raise ProblemError(AcmeProblem("nonsense", asked.server.url, type="no-key-change"))
-        old = json.loads(await self._public_key(asked.account.key))
+        old = json.loads(await self._key(asked.account))
         inner = await ca.signed(
             messages.AskSignature(
                 server=asked.server.url,
@@ -195,6 +193,12 @@ class AcmeSteps:
         await ca.post(asked.account, url, inner)
         return Account(asked.account.uri, "valid")
 
+    async def _key(self, account: AcmeAccount) -> str:
+        """Return an account's public key, as JSON."""
+        if not (key := await self._public_key(account.key)):
+            raise ProblemError(AcmeProblem("nonsense", type="not-signed"))
+        return key
+
     # --- orders (§7.4) ---
 
     async def _new_order(self, asked: messages.AskOrder) -> AcmeOrder:
@@ -203,10 +207,10 @@ class AcmeSteps:
         order = OrderBody(
             identifiers=[identifier_of(name) for name in asked.names],
             profile=asked.profile or None,
-            replaces=(asked.replaces or None) if url_in(directory, "renewalInfo") else None,
+            replaces=asked.replaces or None,
         )
         reply = await ca.post(asked.account, url_in(directory, "newOrder"), order.to_json())
-        return ca.order(reply, location_of(reply))
+        return ca.order(reply, ca.location(reply))
 
     async def _order(self, asked: messages.OfOrder) -> AcmeOrder:
         ca = self._ca(asked.server)

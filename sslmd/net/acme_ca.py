@@ -34,6 +34,7 @@ from sslmd.net.acme_read import (
     directory_in,
     good,
     json_of,
+    location_of,
     nonsense,
     object_of,
     origin_of,
@@ -119,6 +120,13 @@ class Ca:
         """Whether a URL is the CA's: what another host names is not signed for."""
         return origin_of(url) == origin_of(self._server.url)
 
+    def location(self, reply: Reply) -> str:
+        """Return the URL of what was made; raises `ProblemError` where another host is named."""
+        url = location_of(reply)
+        if not self._is_ours(url):
+            raise nonsense(reply, "other-host", url)
+        return url
+
     async def get(self, url: str) -> Reply:
         """Return what is there; raises `ProblemError` for anything but 2xx."""
         return good(await self._request("GET", url))
@@ -192,7 +200,9 @@ class Ca:
         """Read an order (§7.1.3)."""
         found = object_of(reply, acme.Order.from_json)
         urls = list(found.authorizations or ())
-        if not urls or not all(map(self._is_ours, (url, found.finalize or "", *urls))):
+        if not urls or found.status is None:
+            raise nonsense(reply, "not-acme")
+        if not all(map(self._is_ours, (url, found.finalize or "", *urls))):
             raise nonsense(reply, "other-host")
         if len(urls) > MOST_ENTRIES:
             raise nonsense(reply, "too-many-authorizations")
@@ -217,6 +227,8 @@ class Ca:
     def authorization_in(self, reply: Reply, url: str) -> Authorization:
         """Read an authorization (§7.1.4)."""
         found = object_of(reply, acme.Authorization.from_json)
+        if found.status is None:
+            raise nonsense(reply, "not-acme")
         document = json_of(reply)
         offered = [one for one in document.get("challenges") or () if isinstance(one, dict)]
         challenges = tuple(
@@ -227,7 +239,7 @@ class Ca:
         return Authorization(
             url=url,
             name=text_of(found.identifier.value if found.identifier else ""),
-            status=found.status.name if found.status else "",
+            status=found.status.name,
             wildcard=document.get("wildcard") is True,
             challenges=challenges,
             problem=problem_of(reply, errors[0]) if errors else None,

@@ -19,6 +19,7 @@ import traceback
 
 from sslmd.net import (
     acme_messages,
+    beat,
     dns_exchange,
     dns_messages,
     messages,
@@ -35,6 +36,9 @@ _PR_SET_NAME = 15
 
 # Bytes of a thread's stack, which count as memory of its own (`sandbox.MEMORY`) from the start.
 _STACK = 1 << 20
+
+# Of the trace of a fault: frames, and characters.
+_FRAMES, _TRACE = -30, 6000
 
 
 def main(argv: list[str]) -> None:
@@ -94,12 +98,18 @@ def handlers_of(daemon: Asker) -> Handlers:
         **AcmeSteps(sign, public_key).handlers(),
         **dns_exchange.handlers(),
         **probe.handlers(),
+        **beat.handlers(),
     }
 
 
 def _bug(err: BaseException) -> None:
-    """Leave the trace on stderr, which the daemon reads; the question alone fails."""
-    traceback.print_exception(err)
+    """Leave the trace on stderr, which the daemon reads; the question alone fails.
+
+    What others sent may stand in it at any length: the beginning says where it was.
+    """
+    text = "".join(traceback.format_exception(err, limit=_FRAMES))
+    sys.stderr.write(f"{text[:_TRACE].rstrip()}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -17,12 +17,23 @@ from contextlib import suppress
 from typing import Any
 
 from sslmd.core.failed import Failed
-from sslmd.core.plain import plain
 from sslmd.core.reason import Reason
 from sslmd.core.words.sentence import say
 from sslmd.net import resolver_files
-from sslmd.net.link import A, Handlers, Link, LinkError, NetGone, Operation, Q, link_on
+from sslmd.net.link import (
+    A,
+    CallBounds,
+    Handlers,
+    Link,
+    LinkError,
+    NetBug,
+    NetGone,
+    Operation,
+    Q,
+    link_on,
+)
 from sslmd.net.messages import PING, Alive, NetLimit
+from sslmd.net.telling import Seldom, Trace
 
 # Whom it becomes, by systemd/sysusers.d.
 USER = "sslmd-net"
@@ -41,19 +52,18 @@ LIVED = 60.0
 # So many in a row that did not start: whoever asks gets that for an answer and waits no longer.
 GIVES_UP = 3
 
-# Deaths are told at once, and then at intervals that grow (seconds: first, factor, at most).
-FIRST_SILENCE, QUIETER, LONGEST_SILENCE = 15.0, 4.0, 3600.0
-
-# So many ends within so many seconds are trouble, although it runs at this moment.
+# So many ends, or faults, within so many seconds are trouble, although it runs at this moment.
 OFTEN, WITHIN = 3, 3600.0
 
 # How often one thing is asked of another process because the one that had it died: what is asked
 # may be what kills it. So it is asked alone then, for so many seconds.
 TRIES, ALONE = 3, 0.5
 
-# Of what it writes to stderr, a trace of a fault: lines that are told at once, how many more each
-# second, and characters of one.
-LINES, LINES_A_SECOND, LONGEST_LINE = 100, 0.5, 300
+# What it may have the daemon do: signatures, a dozen for each of a thousand orders within a minute.
+BOUNDS = CallBounds(calls=5000, size=32 << 20, a_second=500.0, at_once=2000)
+
+# How often one thing is asked that meets a fault of the process: memory may be there again.
+FAULTS = 2
 
 # What it goes by of the environment: locales, proxies, trusted roots; nothing of the daemon's own.
 PASSED = (
@@ -93,7 +103,7 @@ class Net:
         self._handlers = handlers
         self._tell = tell
         self._failed = failed
-        self._said = said
+        self._trace = Trace(said)
         self._user = user
         self._command = command
         self._link: Link | None = None
@@ -105,8 +115,8 @@ class Net:
         self._why: Reason | None = None
         self._weakness: Reason | None = None
         self._unstarted, self.starts = 0, 0
-        self._untold, self._silence, self._silent_until = 0, 0.0, 0.0
-        self._lines, self._last = float(LINES), ""
+        self._faults: deque[tuple[float, Reason]] = deque(maxlen=1000)
+        self._ends_told, self._faults_told = Seldom(tell), Seldom(tell)
         # What holds the one that was started last, as it said before it read anything.
         self.limits: tuple[NetLimit, ...] = ()
 
@@ -118,13 +128,16 @@ class Net:
     @property
     def trouble(self) -> Reason | None:
         """Why there is none, or that it ends again and again; None where all is well."""
-        if self._why is None:
-            return None
-        if self._link is None and self._unstarted > 1:
+        if self._why is not None and self._link is None and self._unstarted > 1:
             return Reason(Failed.NET_DOWN, why=self._why)
         recent = asyncio.get_running_loop().time() - WITHIN
         times = sum(when > recent for when in self._ends)
-        return Reason(Failed.NET_ENDS, times=times, why=self._why) if times >= OFTEN else None
+        if self._why is not None and times >= OFTEN:
+            return Reason(Failed.NET_ENDS, times=times, why=self._why)
+        faults = [why for when, why in self._faults if when > recent]
+        if len(faults) < OFTEN:
+            return None
+        return Reason(Failed.NET_FAULTY, times=len(faults), why=faults[-1])
 
     @property
     def weakness(self) -> Reason | None:
@@ -155,12 +168,12 @@ class Net:
         await self._notify()
 
     async def call(self, operation: Operation[Q, A], asked: Q) -> A:
-        """Ask it; what died with a process is asked of the next one, if it may be.
+        """Ask it; what died with a process, or met a fault there, is asked again, if it may be.
 
-        Raises `NetGone` where that did not help, and `NetBug`. How long it may take is the
-        operation's own matter, and the caller's.
+        Raises `NetGone` where that did not help. How long it may take is the operation's own
+        matter, and the caller's.
         """
-        me, died, deaths = object(), None, 0
+        me, died, deaths, faults = object(), None, 0, 0
         while True:
             link = await self._running(died)
             try:
@@ -170,6 +183,12 @@ class Net:
                     link = await self._running(died)
                     answer = await self._begin_alone(me, link, operation, asked)
                 return await answer
+            except NetBug as bug:
+                self._met(bug.reason)
+                faults += 1
+                if not operation.repeatable or faults >= FAULTS:
+                    raise
+                continue
             except NetGone:
                 if link.is_open or self._keeping is None:
                     raise  # no other process can be had
@@ -177,6 +196,14 @@ class Net:
                 if not operation.repeatable or deaths >= TRIES:
                     raise
             died = link
+
+    def _met(self, fault: Reason) -> None:
+        now = asyncio.get_running_loop().time()
+        self._faults.append((now, fault))
+        what, where = fault["fault"], fault["operation"]
+        self._faults_told.tell(
+            now, lambda more: Reason(Failed.NET_FAULT, fault=what, operation=where, more=more)
+        )
 
     async def _begin_alone(
         self, me: object, link: Link, operation: Operation[Q, A], asked: Q
@@ -238,23 +265,18 @@ class Net:
                 return  # whatever the end of the last one met
             now = loop.time()
             if now - began > LIVED:
-                pause, self._silence, self._silent_until = FIRST_PAUSE, 0.0, now
+                pause = FIRST_PAUSE
+                self._ends_told.forget()
             self._unstarted = 0 if self.limits else self._unstarted + 1
             if self._why.code is not Failed.NET_FILES:
                 self._ends.append(now)
-            self._tell_of_the_end(now)
+            self._ends_told.tell(now, self._ended)
             await self._notify()
             await asyncio.sleep(pause)
             pause = min(pause * SLOWER, LONGEST_PAUSE if self.limits else LONGEST_UNSTARTED)
 
-    def _tell_of_the_end(self, now: float) -> None:
-        self._untold += 1
-        if now < self._silent_until:
-            return
-        times, self._untold = self._untold, 0
-        self._silence = min(max(self._silence * QUIETER, FIRST_SILENCE), LONGEST_SILENCE)
-        self._silent_until = now + self._silence
-        self._tell(say(Reason(Failed.NET_ENDED, why=self._why, more=times - 1)))
+    def _ended(self, more: int) -> Reason:
+        return Reason(Failed.NET_ENDED, why=self._why, more=more)
 
     async def _notify(self) -> None:
         async with self._changed:
@@ -288,13 +310,14 @@ class Net:
         process, ours = await self._started()
         self._process, self.starts = process, self.starts + 1
         begun.set()
-        words = asyncio.ensure_future(self._listen(process))
+        assert process.stderr is not None
+        words = asyncio.ensure_future(self._trace.listen(process.stderr))
         link: Link | None = None
         tasks: list[asyncio.Future[Any]] = []
         why: Reason | None = None
         try:
             ours.settimeout(0)
-            link = await link_on(ours, self._handlers, self._failed)
+            link = await link_on(ours, self._handlers, self._failed, BOUNDS)
             running = asyncio.ensure_future(link.run())
             watching = asyncio.ensure_future(self._watch(link, files))
             tasks += running, watching
@@ -328,7 +351,7 @@ class Net:
             with suppress(TimeoutError):  # whoever else has the pipe
                 async with asyncio.timeout(ENDING):
                     await words
-            last = self._last
+            last = self._trace.last
         if why is not None:
             return why
         if status is None:
@@ -353,7 +376,8 @@ class Net:
             if self._link is not link:
                 self._link, self.limits = link, answer.limits
                 if self._unstarted:
-                    self._unstarted, self._untold = 0, 0
+                    self._unstarted = 0
+                    self._ends_told.forget()
                     self._ends.clear()
                     self._tell(say(Reason(Failed.NET_AGAIN)))
                 if self.weakness not in (None, self._weakness):
@@ -366,30 +390,6 @@ class Net:
                     continue  # an order under way would be lost, and made twice
                 link.blamed = link  # nothing that was asked has ended it
                 return Reason(Failed.NET_FILES)
-
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        """Tell what it writes to stderr, such as the trace of what ended it."""
-        assert process.stderr is not None
-        loop = asyncio.get_running_loop()
-        rest, heard, self._last = b"", loop.time(), ""
-        while piece := await process.stderr.read(4096):
-            now = loop.time()
-            self._lines = min(self._lines + (now - heard) * LINES_A_SECOND, LINES)
-            heard = now
-            *lines, rest = (rest + piece).split(b"\n")
-            if len(rest) > 4 * LONGEST_LINE:
-                lines, rest = [*lines, rest], b""
-            for line in lines:
-                self._tell_line(line)
-        self._tell_line(rest)
-
-    def _tell_line(self, line: bytes) -> None:
-        text = plain(line.decode("utf-8", "replace").strip(), LONGEST_LINE)
-        self._last = text or self._last
-        if text and self._lines >= 1:
-            self._lines -= 1
-            left_out = " (what follows is left out)" if self._lines < 1 else ""
-            self._said(f"{text}{left_out}")
 
 
 def _signal(number: int) -> str:

@@ -19,8 +19,8 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sslmd.config.model import ProbeWord
 from sslmd.core.names import shown
+from sslmd.core.starttls import ProbeWord
 from sslmd.net.starttls import farewell
 
 T = TypeVar("T")

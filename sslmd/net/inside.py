@@ -5,6 +5,8 @@ Who asks does not know which (`net.link.Asker`). The daemon never asks here: its
 
 from __future__ import annotations
 
+import traceback
+
 from sslmd.net.child import handlers_of
 from sslmd.net.link import A, Handlers, NetBug, Operation, Q
 
@@ -19,7 +21,7 @@ class Inside:
         self._here = handlers_of(_Other(handlers or {}))
 
     async def call(self, operation: Operation[Q, A], asked: Q) -> A:
-        """Have it done; raises `NetBug` for a fault."""
+        """Have it done; raises `NetBug` for a fault, whose trace goes to stderr."""
         return await _Other(self._here).call(operation, asked)
 
 
@@ -33,6 +35,7 @@ class _Other:
         question = operation.asked.validate_json(operation.asked.dump_json(asked))
         try:
             answer = await self._handlers[operation](question)
+            return operation.answered.validate_json(operation.answered.dump_json(answer))
         except Exception as err:
-            raise NetBug(type(err).__name__) from err
-        return operation.answered.validate_json(operation.answered.dump_json(answer))
+            traceback.print_exception(err)
+            raise NetBug(operation.name, type(err).__name__) from err

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
@@ -33,11 +35,11 @@ A = TypeVar("A")
 # Bytes of a frame: a certificate with its chains has 40 KB, the longest answer of DNS 64 KiB.
 MOST_BYTES = 4 << 20
 
-# Calls of the other side that are under way at one time.
-MOST_CALLS = 20_000
-
-# Commas of a frame: each wrong value costs whoever checks it 1 KB and 6 us.
+# Values of a frame: each wrong one costs whoever checks it 1 KB and 6 us.
 MOST_VALUES = 50_000
+
+# Answers to calls that nobody waits for any more, which have not come.
+MOST_LEFT = 20_000
 
 _HEAD = struct.Struct("!IBI")
 _NAME = 64  # bytes of an operation's name
@@ -48,16 +50,43 @@ message = with_config(
 )
 
 
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class CallBounds:
+    """What the other side may have done at one time: calls, and bytes of what they ask.
+
+    `a_second`: so many calls are begun, after `at_once` in a row; what comes faster waits.
+    """
+
+    calls: int
+    size: int
+    a_second: float
+    at_once: int
+
+
+# Of the daemon, which is trusted.
+TRUSTED = CallBounds(20_000, 1 << 30, 1e9, 20_000)
+
+
 class LinkError(Exception):
     """The other side does not speak as agreed."""
 
 
 class NetGone(Transient):
-    """The network process ended, or was ended, before it answered."""
+    """There is no answer, which says nothing of what was asked about.
+
+    The network process ended, or was ended, before it had one.
+    """
 
 
-class NetBug(Exception):
-    """The other side met a fault of its own; the text is the exception's type."""
+class NetBug(NetGone):
+    """The other side met a fault of its own; `fault` is the exception's type."""
+
+    def __init__(self, operation: str, fault: str) -> None:
+        super().__init__(Reason(Failed.NET_FAULT, fault=fault, operation=operation))
+        self.fault = fault
 
 
 class _Kind(IntEnum):
@@ -98,7 +127,7 @@ class Asker(Protocol):
     """Who has things done that read bytes of others: `net.client.Net`, or `net.inside.Inside`."""
 
     async def call(self, operation: Operation[Q, A], asked: Q) -> A:
-        """Ask, and return the answer; raises `NetGone` and `NetBug`."""
+        """Ask, and return the answer; raises `NetGone`, and `NetBug`, which is one of these."""
 
 
 class Nobody:
@@ -118,14 +147,21 @@ class Link:
         writer: asyncio.StreamWriter,
         handlers: Handlers,
         failed: Callable[[BaseException], object],
+        bounds: CallBounds = TRUSTED,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._handlers = {one.name: (one, do) for one, do in handlers.items()}
         self._failed = failed
+        self._bounds = bounds
         self._number = 0
         self._asked: dict[int, tuple[Operation[Any, Any], asyncio.Future[Any]]] = {}
-        self._doing: dict[int, asyncio.Task[None]] = {}
+        # Each call has one answer: those of calls that were cancelled are still to come.
+        self._left: set[int] = set()
+        # None: its answer is on its way, and cannot be cancelled any more.
+        self._doing: dict[int, asyncio.Task[None] | None] = {}
+        self._size = 0
+        self._turn = float("-inf")
         self.is_open = True
         # Who is taken to have ended it (`net.client`).
         self.blamed: object = None
@@ -149,6 +185,7 @@ class Link:
             return await answer
         finally:
             if self._asked.pop(number, None) is not None and self.is_open:
+                self._left.add(number)
                 self._send(_Kind.CANCEL, number, b"")
 
     @property
@@ -172,6 +209,8 @@ class Link:
                 except (asyncio.IncompleteReadError, OSError):
                     return
                 self._take(kind, number, body)
+                if len(self._left) > MOST_LEFT:
+                    raise LinkError("no answer to what was cancelled")
                 # What is read already would all be done in one turn of the loop.
                 await asyncio.sleep(0)
         finally:
@@ -183,7 +222,7 @@ class Link:
             return
         self.is_open = False
         self._writer.transport.abort()
-        for task in self._doing.values():
+        for task in filter(None, self._doing.values()):
             task.cancel()
         asked, self._asked = self._asked, {}
         for _, answer in asked.values():
@@ -193,7 +232,7 @@ class Link:
                 answer.exception()
 
     def _take(self, kind: int, number: int, body: bytes) -> None:
-        if (values := body.count(b",")) > MOST_VALUES:
+        if (values := _values(body)) > MOST_VALUES:
             raise LinkError(f"a frame of {values} values")
         if kind == _Kind.CALL:
             self._begin(number, body)
@@ -201,13 +240,16 @@ class Link:
             if (task := self._doing.get(number)) is not None:
                 task.cancel()
         elif kind in (_Kind.ANSWER, _Kind.FAULT):
-            if not 0 < number <= self._number:
-                raise LinkError(f"an answer to {number}, which was not asked")
             operation, answer = self._asked.pop(number, (None, None))
-            if operation is None or answer is None or answer.done():
+            if operation is None or answer is None:
+                if number not in self._left:
+                    raise LinkError(f"an answer to {number}, which was not asked")
+                self._left.remove(number)
+                return
+            if answer.done():
                 return  # nobody waits for it any more
             if kind == _Kind.FAULT:
-                answer.set_exception(NetBug(_fault(body)))
+                answer.set_exception(NetBug(operation.name, _fault(body)))
                 return
             try:
                 answer.set_result(operation.answered.validate_json(body))
@@ -222,20 +264,32 @@ class Link:
         operation, do = self._handlers.get(name.decode("ascii", "replace"), (None, None))
         if not found or operation is None or do is None:
             raise LinkError("a call of no known operation")
-        if number in self._doing or len(self._doing) >= MOST_CALLS:
+        if number in self._doing or len(self._doing) >= self._bounds.calls:
             raise LinkError(f"too many calls, or one twice: {operation}")
+        if self._size + len(body) > self._bounds.size:
+            raise LinkError(f"calls of more than {self._bounds.size} bytes: {operation}")
         try:
             question = operation.asked.validate_json(body[len(name) + 1 :])
         except (ValidationError, RecursionError) as err:
             raise LinkError(f"a wrong question of {operation}: {_types(err)}") from None
         task = asyncio.ensure_future(self._answer(number, operation, do, question))
         self._doing[number] = task
-        task.add_done_callback(lambda _: self._doing.pop(number, None))
+        size = len(body)
+        self._size += size
+
+        def done(_: asyncio.Task[None]) -> None:
+            is_answered = self._doing.pop(number) is None
+            self._size -= size
+            if self.is_open and not is_answered:
+                self._send(_Kind.FAULT, number, json.dumps("CancelledError").encode())
+
+        task.add_done_callback(done)
 
     async def _answer(
         self, number: int, operation: Operation[Any, Any], do: Handler, question: Any
     ) -> None:
         try:
+            await self._wait_for_turn()
             body = operation.answered.dump_json(await do(question))
             if len(body) > MOST_BYTES:
                 raise ValueError(f"an answer of {len(body)} bytes to {operation}")
@@ -244,8 +298,16 @@ class Link:
             self._failed(err)
             kind, body = _Kind.FAULT, json.dumps(type(err).__name__).encode()
         if self.is_open:
+            self._doing[number] = None
             self._send(kind, number, body)
             await self._drain()
+
+    async def _wait_for_turn(self) -> None:
+        """Wait where the other side asks faster than it may."""
+        now, step = asyncio.get_running_loop().time(), 1 / self._bounds.a_second
+        self._turn = max(self._turn, now - self._bounds.at_once * step) + step
+        if (wait := self._turn - now) > 0:
+            await asyncio.sleep(wait)
 
     def _send(self, kind: _Kind, number: int, body: bytes) -> None:
         if len(body) > MOST_BYTES:
@@ -255,6 +317,22 @@ class Link:
     async def _drain(self) -> None:
         with suppress(OSError):  # `run` notices the end
             await self._writer.drain()
+
+
+def _values(body: bytes) -> int:
+    """Return how many values JSON may have: at least, where they are too many.
+
+    Each has a comma, and up to two texts. Commas in texts do not count.
+    """
+    if (commas := body.count(b",")) <= MOST_VALUES:
+        return commas
+    found, at = 0, 0
+    for number, text in enumerate(_TEXT.finditer(body)):
+        found = max(found + body.count(b",", at, text.start()), number // 2)
+        at = text.end()
+        if found > MOST_VALUES:
+            return found
+    return found + body.count(b",", at)
 
 
 def _types(err: Exception) -> str:
@@ -276,8 +354,11 @@ def _fault(body: bytes) -> str:
 
 
 async def link_on(
-    end: socket.socket, handlers: Handlers, failed: Callable[[BaseException], object]
+    end: socket.socket,
+    handlers: Handlers,
+    failed: Callable[[BaseException], object],
+    bounds: CallBounds = TRUSTED,
 ) -> Link:
     """Return a link on one end of a socket pair, which it takes over; `Link.run` has to be run."""
     reader, writer = await asyncio.open_connection(sock=end)
-    return Link(reader, writer, handlers, failed)
+    return Link(reader, writer, handlers, failed, bounds)

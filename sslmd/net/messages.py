@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sslmd.net.link import Operation, message
@@ -27,5 +27,24 @@ class Alive:
     uid: int = -1
     limits: tuple[NetLimit, ...] = ()
 
+
+@message
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Tell by `url` that the daemon works: who knows the address can tell that too."""
+
+    url: str = field(repr=False)
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class BeatEnd:
+    """How that ended: the status of HTTP, or 0 and `why`, one of `core.failed.Failed`."""
+
+    status: int = 0
+    why: str = ""
+
+
+BEAT: Operation[Beat, BeatEnd] = Operation("beat", Beat, BeatEnd)
 
 PING: Operation[Alive, Alive] = Operation("alive", Alive, Alive)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 from cryptography import x509
 
-from sslmd.config.model import ProbeWord
 from sslmd.core.errors import Permanent
 from sslmd.core.spec import CertFacts
+from sslmd.core.starttls import ProbeWord
 from sslmd.net import http_look
 from sslmd.net.handshake import (
     ANY,

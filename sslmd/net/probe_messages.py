@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
 
-from sslmd.config.model import ProbeWord
 from sslmd.core.names import shown
 from sslmd.core.plain import clock, plain
 from sslmd.core.spec import CertFacts
+from sslmd.core.starttls import ProbeWord
 from sslmd.net.link import Operation, message
 
 # Seconds for one look at a port, with all its handshakes.

@@ -10,9 +10,8 @@ import asyncio
 import ipaddress
 import re
 
-from sslmd.config.model import ProbeWord
-from sslmd.config.values import STARTTLS_PORTS
 from sslmd.core.names import shown
+from sslmd.core.starttls import STARTTLS_PORTS, ProbeWord
 
 # Bytes of a line, and lines of an answer. RFC 5321 §4.5.3.1.5 has 512, IMAP more.
 MOST_LINE = 4 << 10

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import CertId, GroupName, SetName
-from sslmd.core.plain import some_of
+from sslmd.core.reason import Reason
 from sslmd.core.state import Delivered
+from sslmd.core.told import Odd
 from sslmd.servers.around import keys_of
 from sslmd.servers.production import linked
 from sslmd.store import certs, files, owners, sets
@@ -31,8 +32,6 @@ from sslmd.store.layout import (
 # What servers read. The rest (csr.pem, tlsa.rr, info) is for people: it makes no set another one.
 _SERVED_OF_CA = (CERT, CHAIN, FULLCHAIN)
 _SERVED = (PRIVKEY, BUNDLE, *_SERVED_OF_CA)
-
-_SHOWN = 3
 
 
 def holds(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) -> bool:
@@ -93,7 +92,7 @@ def stays(tree: Tree, prod: str, cert: CertId, name: SetName, *, is_ca: bool) ->
     return True
 
 
-def close_keys(prod: str, cert: CertId) -> list[str]:
+def close_keys(prod: str, cert: CertId) -> list[Reason]:
     """Make the keys of a certificate in such directories 0600; return remarks on wider ones.
 
     Raises `Transient` or `Permanent` if that cannot be done.
@@ -106,7 +105,7 @@ def close_keys(prod: str, cert: CertId) -> list[str]:
     )
 
 
-def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
+def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[Reason]:
     """Make the keys of a CA that lie in production 0600 (I2); return remarks on them (I1).
 
     ssl-mgr puts them there. `managed`: the CA's group is active, so that it can be delivered. What
@@ -114,7 +113,7 @@ def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
     """
     place = Tree(prod)
     found = _keys(prod, cert)
-    remarks: list[str] = []
+    remarks: list[Reason] = []
     if not found:
         return remarks
     try:
@@ -123,22 +122,17 @@ def ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
         for path in found:
             remarks += _closed([path])
     except SslmError as err:
-        remarks.append(err.text_beside(cert))
+        remarks.append(err.beside(cert))
     return [*remarks, *told_of_ca_keys(prod, cert, managed=managed)]
 
 
-def told_of_ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[str]:
+def told_of_ca_keys(prod: str, cert: CertId, *, managed: bool) -> list[Reason]:
     """Return the remark on the keys of a CA that lie in production, and change nothing."""
     found = _keys(prod, cert)
     if not found:
         return []
-    way_out = "Its group is not active: remove these files yourself"
-    if managed:
-        way_out = f"To remove them: sslmctl deliver {cert.arg}"
-    return [
-        f"keys of the CA are in production: {some_of(found, _SHOWN)}. No server needs "
-        f"them. {way_out}. Other servers may have copies: ssl-mgr copied the whole tree"
-    ]
+    arg = cert.arg if managed else None
+    return [Reason(Odd.CA_KEYS_IN_PRODUCTION, keys=tuple(found), arg=arg)]
 
 
 def _keys(prod: str, cert: CertId) -> list[str]:
@@ -146,13 +140,13 @@ def _keys(prod: str, cert: CertId) -> list[str]:
     return [one for one in keys_of(prod, cert) if not os.path.islink(os.path.dirname(one))]
 
 
-def _closed(paths: Iterable[str]) -> list[str]:
+def _closed(paths: Iterable[str]) -> list[Reason]:
     remarks = []
     for path in paths:
         # Where others can write, what has this name may be a file that is none of ours.
         files.check_dir(os.path.dirname(path))
         if owners.tighten(path):
-            remarks.append(f"{path} could be read by others; it is 0600 now, consider a new key")
+            remarks.append(Reason(Odd.KEY_WAS_WIDE, path=path))
     return remarks
 
 

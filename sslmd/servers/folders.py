@@ -2,7 +2,7 @@
 
 Where keys and the configuration are, nobody else may: whoever can change a command, a link or a key
 has what the daemon has, which is root's as a rule. What is public may be shared; that is told. The
-rule itself is in `core.safe_path`, and `store.way` goes there.
+rule itself is in `core.safe_path`, and `store.paths` goes there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sslmd.core.safe_path import Danger, Trust, danger, named_readers, readable
 from sslmd.servers.key_rights import let_in
 from sslmd.servers.local import is_own_name
 from sslmd.store import owners
-from sslmd.store.way import dangers, entry_of, own_trust, secret_entry_of
+from sslmd.store.paths import dangers, entry_of, own_trust, secret_entry_of
 
 
 class Kind(Enum):

@@ -25,8 +25,8 @@ from sslmd.processes import InThread
 from sslmd.servers.local import is_local
 from sslmd.servers.ssh import shell_on
 from sslmd.store import files
+from sslmd.store.foreign import ForeignFolder, apart
 from sslmd.store.scratch import Scratch
-from sslmd.store.walk import Walk, apart
 
 WELL_KNOWN = ".well-known"
 ACME_CHALLENGE = "acme-challenge"
@@ -70,10 +70,10 @@ async def put(
     words = ("put", *(word for pair in contents.items() for word in pair))
 
     def put_here() -> None:
-        with _challenges(server_dir, apex, make=True) as walk:
+        with _challenges(server_dir, apex, make=True) as folder:
             for token, content in contents.items():
-                with naming("write", f"{walk.path}/{token}"):
-                    walk.put(token, content.encode("ascii"))
+                with naming("write", f"{folder.path}/{token}"):
+                    folder.put(token, content.encode("ascii"))
 
     def put_there(host: str) -> Awaitable[None]:
         return _there(host, words, server_dir, apex, Failed.CHALLENGE_NOT_PUT, scratch)
@@ -100,10 +100,10 @@ async def remove(
 
     def remove_here() -> None:
         with suppress(FileNotFoundError):
-            with _challenges(server_dir, apex, make=False) as walk:
-                with naming("remove challenges from", walk.path):
+            with _challenges(server_dir, apex, make=False) as folder:
+                with naming("remove challenges from", folder.path):
                     for token in tokens:
-                        walk.remove(token)
+                        folder.remove(token)
 
     words = ("remove", *tokens)
 
@@ -151,19 +151,19 @@ async def _on_each(
 
 
 @contextmanager
-def _challenges(server_dir: Path, apex: str, *, make: bool) -> Iterator[Walk]:
+def _challenges(server_dir: Path, apex: str, *, make: bool) -> Iterator[ForeignFolder]:
     """Go to the challenges' folder. Raises FileNotFoundError if it is not there, and not made."""
-    with Walk() as walk:
+    with ForeignFolder() as folder:
         try:
             # This one the admin has named: links may lead to it.
-            walk.follow(str(server_dir), make=make)
+            folder.follow(str(server_dir), make=make)
             for part in (apex, WELL_KNOWN, ACME_CHALLENGE):
-                walk.enter(part, make=make)
+                folder.enter(part, make=make)
         except OSError as err:
             if isinstance(err, FileNotFoundError) and not make:
                 raise
-            raise files.trouble(err, "open", walk.path) from err
-        yield walk
+            raise files.trouble(err, "open", folder.path) from err
+        yield folder
 
 
 # --- on other machines ----------------------------------------------------------------------

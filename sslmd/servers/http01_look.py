@@ -123,7 +123,11 @@ async def same_for_any(
     """
     at = "" if port == HTTP else f":{port}"
     urls = tuple(f"http://{_bracketed(name)}{at}/" for name in (host, stranger))
-    return (await net.call(SITE_LOOK, LookAtSite(address, urls, seconds))).same
+    try:
+        async with asyncio.timeout(seconds + LATE):
+            return (await net.call(SITE_LOOK, LookAtSite(address, urls, seconds))).same
+    except (NetGone, TimeoutError):
+        return False
 
 
 def _bracketed(host: str) -> str:

@@ -16,7 +16,7 @@ from sslmd.core.host.needs import KEY_MODE, KeyAccess
 from sslmd.core.reason import Reason
 from sslmd.store import files, owners
 from sslmd.store.layout import SECRET_FILES
-from sslmd.store.way import holding
+from sslmd.store.paths import holding
 
 # Where others than the owner are to get at a key, they may pass through the folders on the way to
 # it, and see no name there.

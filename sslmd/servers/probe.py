@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from sslmd.config.model import Probe, ProbeWord
+from sslmd.config.model import Probe
 from sslmd.core.errors import Transient
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason, Said
+from sslmd.core.starttls import ProbeWord
 from sslmd.net.link import Asker, NetGone
 from sslmd.net.probe_messages import TIMEOUT, TLS_LOOK, LookAtPort, Reach, Served
 

@@ -18,6 +18,7 @@ from sslmd.core.failed import Failed
 from sslmd.core.host.needs import KeyAccess, cert_named
 from sslmd.core.names import CertId, SetName
 from sslmd.core.reason import Reason
+from sslmd.core.told import Would
 from sslmd.pki.inspect import repairs
 from sslmd.servers.key_rights import PASSING, Rights
 from sslmd.store import files, owners, sets
@@ -37,7 +38,7 @@ from sslmd.store.layout import (
     Tree,
     link_target,
 )
-from sslmd.store.way import holding
+from sslmd.store.paths import holding
 
 PUBLIC_FILES = (CERT, CHAIN, FULLCHAIN, CSR, INFO, TLSA)
 ALL_FILES = (PRIVKEY, BUNDLE, *PUBLIC_FILES)
@@ -107,24 +108,24 @@ def differences(
     *,
     is_ca: bool,
     access: KeyAccess = OURS_ALONE,
-) -> list[str]:
-    """Return what `update` would change, in words, and change nothing. Raises as it does."""
+) -> list[Reason]:
+    """Return what `update` would change, and change nothing. Raises as it does."""
     place, rights = Tree(prod), Rights(access)
     base = place.cert_dir(cert)
     for folder in (prod, place.group_dir(cert.group), base, place.db_dir(cert)):
         files.check_dir(folder, rights.groups)
     found = []
     if not serves(tree, prod, cert, curr, is_ca=is_ca, access=access):
-        found.append(f"{base}/{CURR} is another set, or none: set {curr} is put there")
+        found.append(Reason(Would.PUT_CURR, path=f"{base}/{CURR}", set=curr))
     elif _target(f"{base}/{CURR}") != link_target(curr):
-        found.append(f"{base}/{CURR} has the right files, and becomes a link to set {curr}")
+        found.append(Reason(Would.LINK_CURR, path=f"{base}/{CURR}", set=curr))
     elif not _holds(place.set_dir(cert, curr), contents(tree, cert, curr, is_ca=is_ca), rights):
-        found.append(f"{base}/{CURR} has other files, or other permissions: written again")
+        found.append(Reason(Would.WRITE_CURR, path=f"{base}/{CURR}"))
     if next_ is None:
         if os.path.lexists(f"{base}/{NEXT}"):
-            found.append(f"{base}/{NEXT} is removed: nothing is on deck")
+            found.append(Reason(Would.REMOVE_PROD_NEXT, path=f"{base}/{NEXT}"))
     elif _target(f"{base}/{NEXT}") != link_target(next_):
-        found.append(f"{base}/{NEXT} becomes a link to set {next_}, which is on deck")
+        found.append(Reason(Would.LINK_NEXT, path=f"{base}/{NEXT}", set=next_))
     return found
 
 

@@ -260,7 +260,7 @@ def _of_folders(config: Config, unit: Unit, here: frozenset[str]) -> Iterator[Li
             if in_top:
                 lines[f"ReadOnlyPaths={quoted(config.conf_dir)}"] = None
         if key.startswith(_WEB) and (owner := _not_roots(path)):
-            if not unit.may("CAP_SETUID"):  # it is written to as its owner (store/walk)
+            if not unit.may("CAP_SETUID"):  # it is written to as its owner (store/foreign)
                 others.append(f"{key} {path} ({owner})")
         elif not unit.may("CAP_DAC_OVERRIDE") and (owner := _closed_to_root(path)):
             foreign.append(f"{key} {path} ({owner})")

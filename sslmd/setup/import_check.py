@@ -16,12 +16,14 @@ from sslmd.console.args import Commands, command
 from sslmd.console.program import DONE, FAILED, USAGE, CtlError
 from sslmd.console.table import Row, print_table
 from sslmd.console.text import complain, count, printable, say
+from sslmd.core.words.sentence import written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sslmd.config.model import Config
+    from sslmd.core.reason import Reason
     from sslmd.setup.import_outcome import ImportOutcome
 
 _TOP = "/etc/ssl-mgr"
@@ -86,7 +88,8 @@ def check(top: str, now: datetime, root: str = "/") -> int:
     rows = []
     for one in found.certs:
         cells = [(str(one.cert), ""), (one.curr, ""), (one.next, ""), (one.ends, "")]
-        rows.append(Row(cells, [(one.then, one.colour), *((r, "") for r in one.remarks)]))
+        remarks = ((written(remark), "") for remark in one.remarks)
+        rows.append(Row(cells, [(written(one.then), one.colour), *remarks]))
     if rows:
         print_table(["CERTIFICATE", "CURR", "NEXT", "UNTIL", "THEN"], rows)
     _print("What would be changed", found.changes, "yellow")
@@ -114,20 +117,20 @@ def check(top: str, now: datetime, root: str = "/") -> int:
     return _verdict(found, complete)
 
 
-def _print(title: str, lines: Iterable[str], colour: str = "") -> None:
+def _print(title: str, lines: Iterable[Reason | str], colour: str = "") -> None:
     found = list(lines)
     if found:
         say()
         say(title, "bold")
     for line in found:
-        say(f"  {printable(line)}", colour)
+        say(f"  {printable(written(line))}", colour)
 
 
 def _verdict(found: ImportOutcome, complete: bool) -> int:  # noqa: FBT001
     """Say what it comes to; return the exit status."""
     say()
-    for text in found.new_roots:
-        say(printable(text), "red")
+    for root in found.new_roots:
+        say(printable(written(root)), "red")
     if found.problems or not complete:
         number = len(found.problems) or 1
         say(f"{count(number, 'thing')} to be fixed first; nothing was changed", "red")

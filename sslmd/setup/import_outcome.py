@@ -11,9 +11,10 @@ from datetime import datetime
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId
-from sslmd.core.plain import clock, day
+from sslmd.core.plain import day
+from sslmd.core.reason import Reason, Said, noted, said
 from sslmd.core.state import CertState
-from sslmd.core.words.sentence import say
+from sslmd.core.told import Would
 from sslmd.servers import folders
 from sslmd.servers.production import survey
 from sslmd.store import sets
@@ -25,15 +26,15 @@ from sslmd.workers.rehearsal import Rehearsal, Rehearsed
 
 @dataclass(slots=True)
 class Line:
-    """One certificate. `then`: what comes next, in words."""
+    """One certificate. `then`: what comes next."""
 
     cert: CertId
     curr: str
     next: str
     ends: str
-    then: str
+    then: Reason
     colour: str = ""
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[Reason] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -48,9 +49,9 @@ class ImportOutcome:
     certs: list[Line] = field(default_factory=list)
     made: int = 0
     rolled: int = 0
-    changes: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    new_roots: list[str] = field(default_factory=list)
+    changes: list[Reason] = field(default_factory=list)
+    problems: list[Reason] = field(default_factory=list)
+    new_roots: list[Reason] = field(default_factory=list)
 
 
 def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> ImportOutcome:
@@ -61,7 +62,7 @@ def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> ImportOut
     try:
         there = survey(str(config.globals.prod_cert_dir))
     except SslmError as err:
-        found.problems.append(str(err))
+        found.problems.append(err.reason)
     tree = Tree(str(config.globals.certs_dir))
     lost: list[str] = []
     for cert, one in rehearsal.certs.items():
@@ -77,31 +78,24 @@ def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> ImportOut
         )
         found.certs.append(line)
         problem = _problem(one, tree, now)
-        if problem:
+        if problem is not None:
             line.then, line.colour = problem, "red"
-            found.problems.append(f"{cert}: {problem}")
+            found.problems.append(Reason(Would.OF_CERT, cert=cert, what=problem))
         elif one.is_made:
             found.made += 1
             line.colour = "yellow"
             if one.is_root:
                 line.colour = "red"
                 keeps = getattr(one.job, "reuse", False)
-                what = "certificate, with its key" if keeps else "key and certificate"
-                found.new_roots.append(
-                    f"NEW ROOT: {cert} would get another {what}. Every client that trusts it has "
-                    "to learn the new one"
-                )
+                found.new_roots.append(Reason(Would.NEW_ROOT, cert=cert, reuse=keeps))
         elif one.is_rolled:
             found.rolled += 1
             line.colour = "yellow"
-        found.changes += [f"{cert}: {text}" for text in one.changes]
+        found.changes += [Reason(Would.OF_CERT, cert=cert, what=what) for what in one.changes]
         if one.loaded.curr is None and cert in there:
             lost.append(str(cert))
     if lost:
-        found.problems.append(
-            f"production has {', '.join(lost)}, and the working tree does not: look at certs_dir "
-            "before the daemon makes others in place of what is in use"
-        )
+        found.problems.append(Reason(Would.PRODUCTION_HAS_MORE, certs=tuple(lost)))
     for zone in rehearsal.zones:
         found.changes += zone.changes
     found.changes += rehearsal.changes
@@ -109,67 +103,58 @@ def outcome_of(config: Config, rehearsal: Rehearsal, now: datetime) -> ImportOut
     return found
 
 
-def _problem(one: Rehearsed, tree: Tree, now: datetime) -> str:
-    """Return what keeps a certificate from being taken over, "" if nothing does."""
-    if one.hold:
+def _problem(one: Rehearsed, tree: Tree, now: datetime) -> Reason | None:
+    """Return what keeps a certificate from being taken over, None if nothing does."""
+    if one.hold is not None:
         return one.hold
     if one.failed:
         return one.failed[0]
-    alarm = one.decision.alarm
-    if alarm:
-        return f"HELD, until an admin decides: {say(alarm)}"
+    if one.decision.alarm is not None:
+        return Reason(Would.ADMIN_DECIDES, why=one.decision.alarm)
     if one.decision.stuck is not None:
-        return f"it failed before: {say(one.decision.reason)}"
-    if one.is_made or one.is_rolled:
-        return ""
+        return Reason(Would.FAILED_BEFORE, why=one.decision.reason)
     unusable = one.unusable(now)
-    if unusable is None:
-        return ""
-    more = "" if one.wanted.managed else " No active group lists it, so nobody renews it."
+    if one.is_made or one.is_rolled or unusable is None:
+        return None
+    names: tuple[str, ...] = ()
     if one.loaded.curr is None:
         with suppress(SslmError):
-            if names := sets.list_sets(tree, one.cert):
-                more += f" There is no curr, but there are sets: {', '.join(map(str, names))}"
-    return f"it cannot be used, and is not renewed: {say(unusable)}.{more}"
+            names = tuple(map(str, sets.list_sets(tree, one.cert)))
+    return Reason(Would.NOT_RENEWED, why=unusable, managed=one.wanted.managed, sets=names)
 
 
-def _then(one: Rehearsed, now: datetime) -> str:
-    """Return what comes next of a certificate, in words."""
-    decision = one.decision
+def _then(one: Rehearsed, now: datetime) -> Reason:
+    """Return what comes next of a certificate."""
+    decision, renews = one.decision, one.renews()
     if one.is_made:
-        what = "NEW ROOT" if one.is_root else "is RENEWED AT ONCE"
+        root = one.is_root or None
         if decision.waits_for_ca:
-            return f"{what}, but {say(decision.reason)}"
+            return Reason(Would.NOT_YET, root=root, why=decision.reason)
         assert one.job is not None
-        renews = one.renews()
-        by_chance = f", or until {day(renews[1])}: the day is drawn" if renews else ""
         drawn = renews is not None and renews[0] <= now < renews[1]
-        return f"{what}: {say(one.job.reason)}{by_chance if drawn else ''}"
+        until = renews[1] if renews is not None and drawn else None
+        return Reason(Would.RENEWED, root=root, why=one.job.reason, until=until)
     if one.is_rolled:
         assert one.job is not None
-        return f"is ROLLED AT ONCE: {say(one.job.reason)}"
+        return Reason(Would.ROLLED, why=one.job.reason)
     if not one.wanted.managed:
-        return "is used to sign, and never renewed: no active group lists it"
+        return Reason(Would.SIGNS_ONLY)
     if decision.roll_at is not None:
-        when = f", {say(decision.rolls_when)}" if decision.rolls_when else ""
-        return f"rolls at {clock(decision.roll_at)}{when}"
+        return Reason(Would.ROLLS_AT, at=decision.roll_at, windows=decision.rolls_when)
     if one.loaded.next is not None and one.loaded.next.complete:
-        return f"stays for now; {say(decision.reason)}"
-    renews = one.renews()
+        return Reason(Would.STAYS_FOR_NOW, why=decision.reason)
     if renews is None:
-        return say(decision.reason)
-    first, last = (day(when) for when in renews)
-    return f"stays; renews {first}" if first == last else f"stays; renews {first} to {last}"
+        return decision.reason
+    return Reason(Would.RENEWS, first=renews[0], last=renews[1])
 
 
-def _odd(state: CertState, notes: str) -> Iterator[str]:
+def _odd(state: CertState, notes: str) -> Iterator[Reason]:
     """Yield what is odd about the sets. `notes`: where sslmd has its own."""
     curr, next_ = state.curr, state.next
     if os.path.lexists(notes):
-        yield "it has a state.toml: sslmd was here before, and what is noted there counts too"
+        yield Reason(Would.WAS_HERE)
     if next_ is not None and not next_.complete:
-        problem = f" ({next_.problem})" if next_.problem else ""
-        yield f"next is not finished{problem}: finished or replaced when a renewal is due"
+        yield Reason(Would.NEXT_UNFINISHED, problem=said(next_.problem))
     if (
         curr is not None
         and curr.cert is not None
@@ -177,21 +162,17 @@ def _odd(state: CertState, notes: str) -> Iterator[str]:
         and next_.cert is not None
         and next_.cert.not_before < curr.cert.not_before
     ):
-        yield f"next, set {next_.name}, is older than curr; to keep curr, remove the link next"
+        yield Reason(Would.NEXT_OLDER, set=next_.name)
 
 
 # --- the tree as a whole ----------------------------------------------------------------
 
 
-def _of_the_tree(config: Config) -> Iterator[str]:
+def _of_the_tree(config: Config) -> Iterator[Reason]:
     """Yield what keeps the daemon from starting on this tree, or from writing to it."""
     if other := at_work(config.conf_dir):
-        yield (
-            f"ssl-mgr works on this tree at this moment (process {other.pid}: {other.what}): what "
-            "is said here may be wrong in a minute, and the daemon does not start; wait until it "
-            "has ended"
-        )
-    yield from (str(one) for one in folders.look(config, SOCKET_PATH) if one.refused)
+        yield Reason(Would.SSL_MGR_WORKS, pid=other.pid, what=Said(other.what))
+    yield from (noted(str(one)) for one in folders.look(config, SOCKET_PATH) if one.refused)
     for key, folder in (
         ("certs_dir", config.globals.certs_dir),
         ("prod_cert_dir", config.globals.prod_cert_dir),
@@ -201,4 +182,4 @@ def _of_the_tree(config: Config) -> Iterator[str]:
         except OSError:
             continue
         if read_only:
-            yield f"{key}: {folder} is on a file system that is read-only; mount it for writing"
+            yield Reason(Would.READ_ONLY, key=key, folder=str(folder))

@@ -24,6 +24,7 @@ from sslmd.console.text import count
 from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts, endpoint_of, hosts_of
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, CertId, DomainName, GroupName, machine_of
+from sslmd.core.reason import Reason
 from sslmd.core.spec import AcmeCa, OwnCa
 from sslmd.pki.chain import find, load_cert
 from sslmd.pki.parsed import oid_name
@@ -38,7 +39,7 @@ from sslmd.workers.zone_rehearsal import ZoneRehearsal
 # --- DNS --------------------------------------------------------------------------------
 
 
-def dns(config: Config, rehearsal: Rehearsal) -> Iterator[str]:
+def dns(config: Config, rehearsal: Rehearsal) -> Iterator[Reason | str]:
     """Report what include files hold, and where `dane_tls` means other hosts than ssl-mgr did."""
     for zone in rehearsal.zones:
         yield from zone.remarks

@@ -17,8 +17,10 @@ from typing import Any
 from sslmd.core.errors import Permanent, SslmError, naming
 from sslmd.core.lifecycle import phase_of
 from sslmd.core.names import CertId, GroupName, SetName
+from sslmd.core.reason import Held, Reason
 from sslmd.core.spec import SetFacts
 from sslmd.core.state import CertState, SetNote
+from sslmd.core.told import Odd, Would
 from sslmd.store import files, sets, state
 from sslmd.store.layout import CERT, CURR, NEXT, Tree
 from sslmd.store.notes import BadNoteError, LaterVersionError
@@ -33,20 +35,20 @@ class Repair(StrEnum):
 
 @dataclass(slots=True)
 class Loaded:
-    """A certificate as read. `hold`: why nothing may be done with it; `remarks`: for the log.
+    """A certificate as read. `hold`: why nothing may be done with it; `remarks`: what is odd.
 
     `unsaved`: something was found out or drawn that state.toml does not hold yet. What reading
-    puts right, or would: `wide` are the keys that others could read, `repairs` the rest, in words.
-    `astray`: there is no set in use because a link leads to none, "" otherwise.
+    puts right, or would: `wide` are the keys that others could read, `repairs` the rest.
+    `astray`: there is no set in use because a link leads to none.
     """
 
     state: CertState
-    hold: str = ""
-    remarks: list[str] = field(default_factory=list)
+    hold: Reason | None = None
+    remarks: list[Reason] = field(default_factory=list)
     unsaved: bool = False
     wide: list[str] = field(default_factory=list)
-    repairs: list[str] = field(default_factory=list)
-    astray: str = ""
+    repairs: list[Reason] = field(default_factory=list)
+    astray: Reason | None = None
 
 
 def load(
@@ -65,15 +67,13 @@ def load(
     try:
         return _load(tree, cert, draw, now, repair)
     except LaterVersionError as err:
-        path = tree.state_file(cert)
-        text = f"{path} is left alone, and its certificate too: {err}"
-        return Loaded(_as_it_lies(tree, cert), text)
+        hold = Reason(Held.LATER_STATE, path=tree.state_file(cert), why=err.reason)
     except SslmError as err:
-        return Loaded(_as_it_lies(tree, cert), f"left alone: {err}")
+        hold = Reason(Held.LEFT_ALONE, why=err.reason)
     except OSError as err:
         where = str(err.filename or tree.cert_dir(cert))
-        text = f"left alone: {files.trouble(err, 'read', where)}"
-        return Loaded(_as_it_lies(tree, cert), text)
+        hold = Reason(Held.LEFT_ALONE, why=files.trouble(err, "read", where).reason)
+    return Loaded(_as_it_lies(tree, cert), hold)
 
 
 def _as_it_lies(tree: Tree, cert: CertId) -> CertState:
@@ -101,10 +101,10 @@ def _load(
     links = sets.read_links(tree, cert)
     found.remarks += links.remarks
     if links.curr is None:
-        found.astray = next(iter(links.remarks), "")
+        found.astray = next(iter(links.remarks), None)
     noted = _read_notes(tree, cert, now, found, repair)
     if links.next is not None and links.next == links.curr:
-        found.repairs.append(f"{tree.link(cert, NEXT)} leads to the same set as curr: removed")
+        found.repairs.append(Reason(Would.REMOVE_NEXT, path=tree.link(cert, NEXT)))
         if repair is Repair.DONE:
             sets.finish_roll(tree, cert, links)
         links.next = None
@@ -118,7 +118,7 @@ def _load(
             try:
                 _tighten(tree, cert, older, found, repair)
             except SslmError as err:  # nobody uses it any more
-                found.remarks.append(err.text_beside(cert))
+                found.remarks.append(err.beside(cert))
     prev = links.prev if links.prev != links.curr else None
     phase = phase_of(
         curr,
@@ -236,9 +236,7 @@ def _tighten(tree: Tree, cert: CertId, name: SetName, found: Loaded, repair: Rep
     else:
         wide = sets.wide_in(tree, cert, name)
     found.wide += wide
-    found.remarks += [
-        f"{path} could be read by others; it is 0600 now, consider a new key" for path in wide
-    ]
+    found.remarks += [Reason(Odd.KEY_WAS_WIDE, path=path) for path in wide]
 
 
 def _note(notes: state.Notes, name: SetName | None, draw: Callable[[], float]) -> SetNote | None:
@@ -258,7 +256,7 @@ def _read_notes(
         return None
     except BadNoteError as err:
         if repair is Repair.REPORTED:
-            found.repairs.append(f"{path}: {err}: set aside, and made again")
+            found.repairs.append(Reason(Would.SET_ASIDE, path=path, why=err.reason))
             return None
         when = SetName.at(now)
         while os.path.lexists(f"{path}.bad-{when}"):
@@ -266,7 +264,7 @@ def _read_notes(
         aside = f"{path}.bad-{when}"
         with naming("set aside", path):
             files.move(path, aside)
-        found.remarks.append(f"{path}: {err}; it was set aside as {aside} and is made again")
+        found.remarks.append(Reason(Odd.STATE_ASIDE, path=path, why=err.reason, aside=aside))
         return None
 
 

@@ -20,7 +20,7 @@ from contextlib import suppress
 from sslmd.core.errors import Permanent, naming
 from sslmd.core.errors import trouble as trouble  # for all who use what is here
 from sslmd.core.safe_path import danger, readable
-from sslmd.store.way import (
+from sslmd.store.paths import (
     entry_of,
     holding,
     open_below,

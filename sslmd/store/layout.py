@@ -191,6 +191,11 @@ class Tree:
         return f"{self.hosts_dir}/{quote(host, safe='@:')}{_HOST_NOTE}"
 
     @property
+    def alarm_note(self) -> str:
+        """Return the note on alarms: raised since when, told to whom, silences."""
+        return f"{self.root}/.notices.toml"
+
+    @property
     def outgoing_dir(self) -> str:
         """Return the folder of what is just being sent to other machines."""
         return f"{self.root}/.outgoing"

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from sslmd.core.errors import Permanent
 from sslmd.store import files
-from sslmd.store.way import dangers, own_trust
+from sslmd.store.paths import dangers, own_trust
 
 
 class TreeLock:

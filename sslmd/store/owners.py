@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from sslmd.core.errors import Permanent, naming
 from sslmd.store import files
-from sslmd.store.way import holding, open_folder
+from sslmd.store.paths import holding, open_folder
 
 _LOOKING = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

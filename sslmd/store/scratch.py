@@ -3,7 +3,7 @@
 Each process has one folder of its own, under a name that nobody can foresee, and holds it locked
 (flock) for as long as it lives. What a killed process leaves is not locked any more: the next one
 removes it. A folder of somebody else, or one that a link leads to, is never touched. Where others
-could put their own in its place (`store.way`), none is made: a socket in it lends a connection.
+could put their own in its place (`store.paths`), none is made: a socket in it lends a connection.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from sslmd.store.way import dangers, own_trust
+from sslmd.store.paths import dangers, own_trust
 
 _PREFIX = ".sslmd-run-"
 # As tempfile makes them.

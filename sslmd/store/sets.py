@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sslmd.core.errors import Permanent
+from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, CertId, SetName, parse_service
+from sslmd.core.reason import Reason
 from sslmd.core.spec import SetFacts
+from sslmd.core.told import Odd
 from sslmd.pki.inspect import set_facts
 from sslmd.store import files, owners
 from sslmd.store.layout import (
@@ -33,7 +36,7 @@ from sslmd.store.layout import (
     Tree,
     link_target,
 )
-from sslmd.store.way import holding
+from sslmd.store.paths import holding
 
 # Enough to know a set by.
 _TELLING = (PRIVKEY, CERT, CHAIN, FULLCHAIN)
@@ -46,7 +49,7 @@ class Links:
     curr: SetName | None = None
     next: SetName | None = None
     prev: SetName | None = None
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[Reason] = field(default_factory=list)
 
 
 def read_links(tree: Tree, cert: CertId) -> Links:
@@ -67,10 +70,10 @@ def read_links(tree: Tree, cert: CertId) -> Links:
             raise files.trouble(err, "read the link", path) from err
         name = _set_of(tree, cert, target)
         if name is None:
-            links.remarks.append(f"{path} points to {target!r}, which is not a set of its own")
+            links.remarks.append(Reason(Odd.LINK_ELSEWHERE, path=path, target=repr(target)))
             continue
         if not os.path.isdir(tree.set_dir(cert, name)):
-            links.remarks.append(f"{path} points to set {name}, which is not there")
+            links.remarks.append(Reason(Odd.LINK_ASTRAY, path=path, set=name))
             continue
         setattr(links, which, name)
     return links
@@ -316,7 +319,7 @@ def superfluous(
     """Return the old sets that `clean` removes. Raises `Permanent` while a link is wrong."""
     links = read_links(tree, cert)
     if links.curr is None and links.remarks:
-        raise Permanent(f"nothing is removed while a link is wrong: {links.remarks[0]}", about=cert)
+        raise Permanent(Reason(Failed.LINK_WRONG, why=links.remarks[0]), about=cert)
     linked = {links.curr, links.next, links.prev, *used}
     others = [name for name in list_sets(tree, cert) if name not in linked]
     return others[: -max(keep, 1)]

@@ -52,6 +52,9 @@ class Method(StrEnum):
     ACCOUNTS = "accounts"
     ACCOUNT = "account"
     METRICS = "metrics"
+    ALARMS = "alarms"
+    SILENCE = "silence"
+    NOTIFY = "notify"
     PING = "ping"
 
 

@@ -28,6 +28,10 @@ PARAMS: Mapping[Method, tuple[str, ...]] = {
     Method.HTTP_TEST: (),
     Method.ACCOUNTS: ("of",),
     Method.ACCOUNT: ("action", "of", "all", "emails", "sure"),
+    Method.METRICS: (),
+    Method.ALARMS: (),
+    Method.SILENCE: ("what", "seconds", "why", "end"),
+    Method.NOTIFY: ("name",),
     Method.PING: (),
 }
 

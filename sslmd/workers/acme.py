@@ -17,18 +17,19 @@ from datetime import timedelta
 
 from sslmd.acme import certbot, directory
 from sslmd.acme.attempt import AccountLostError, Attempt, CaEngine
+from sslmd.acme.certbot import AcmeServer
 from sslmd.acme.certbot_run import Certbot
 from sslmd.acme.directory import Directory
 from sslmd.acme.engine import Engine
 from sslmd.acme.orders import Challenge
 from sslmd.config.model import Engines
-from sslmd.core.errors import SslmError, Transient
+from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.limits import failed_too_often
 from sslmd.core.names import ZoneName
-from sslmd.core.reason import Reason, Said
+from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
-from sslmd.core.words.sentence import say
+from sslmd.core.told import Doing
 from sslmd.dns.aims import Aim, Learnt
 from sslmd.pki.local_ca import Issued
 from sslmd.workers.http import FileChallenges
@@ -39,6 +40,9 @@ from sslmd.workers.tools import Ordering, wanted_of
 # where others wait for its place: a zone that is broken must not keep out the rest (I6).
 PATIENCE = timedelta(minutes=5)
 LOOK_AROUND = 5.0  # seconds
+
+# What is said of an address where no CA is.
+_NO_CA = frozenset({Failed.NO_DIRECTORY, Failed.FOREIGN_DIRECTORY, Failed.CA_NO_SUCH_PLACE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ async def obtain(attempt: Attempt, ordering: Ordering) -> Obtained:
 
 
 async def _obtain(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obtained:
-    in_thread, server = ordering.threads.in_thread, attempt.server
-    served = await directory.fetch(server.url, server.root, ordering.net)
+    in_thread = ordering.threads.in_thread
+    served = await _served(attempt.server, engine, ordering)
     try:
         resumed = await engine.take_up(served)
     except AccountLostError:
@@ -101,12 +105,26 @@ async def _obtain(attempt: Attempt, engine: CaEngine, ordering: Ordering) -> Obt
     return Obtained(issued, served)
 
 
+async def _served(server: AcmeServer, engine: CaEngine, ordering: Ordering) -> Directory:
+    """Return what the CA says of itself.
+
+    What is no directory is an address that somebody has to correct: unless there was one, and an
+    account of ours. Then it is the CA's trouble, which passes.
+    """
+    try:
+        return await directory.fetch(server.url, server.root, ordering.net)
+    except Permanent as err:
+        if err.reason.code not in _NO_CA or not await engine.account_uri():
+            raise
+        raise Transient(err.reason) from None
+
+
 def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
     """Return what speaks to the CA; raises `Permanent` if it is not installed."""
     in_thread, now = ordering.threads.in_thread, ordering.site.now
 
-    def progress(text: str) -> None:
-        ordering.telling.progress(attempt.cert, f"{attempt.label}{text}" if text else "")
+    def progress(how: Reason | None) -> None:
+        ordering.telling.progress(attempt.cert, attempt.told(how) if how else None)
 
     def tell(event: str, what: Reason) -> None:
         _tell(attempt, what, ordering, event)
@@ -128,7 +146,7 @@ def _engine_of(attempt: Attempt, ordering: Ordering) -> CaEngine:
 
 
 def _tell(attempt: Attempt, what: Reason, ordering: Ordering, event: str = "order-trouble") -> None:
-    ordering.telling.tell(event, f"{attempt.label}{say(what)}", attempt.cert)
+    ordering.telling.tell(event, attempt.told(what), attempt.cert)
 
 
 def check_issued(attempt: Attempt, ordering: Ordering) -> None:
@@ -137,7 +155,7 @@ def check_issued(attempt: Attempt, ordering: Ordering) -> None:
     It happens where several certificates have the same names, and where what was issued was of no
     use here, again and again.
     """
-    if attempt.label:
+    if attempt.trial:
         return  # a test server's limits are not ours to keep
     wanted = wanted_of(attempt.service, ordering.site.config)
     if spent := ordering.standings.issuances(ordering.site).exhausted(wanted):
@@ -155,7 +173,7 @@ async def count_offered(attempt: Attempt, ordering: Ordering) -> None:
     if not names:
         return
     await ordering.threads.in_thread(certbot.forget_offered, attempt.place)
-    if attempt.label:
+    if attempt.trial:
         return  # a test server's limits are not ours to keep
     ordering.telling.count(attempt.cert, names)
     failed = ordering.standings.state_of(attempt.cert).failed
@@ -211,7 +229,7 @@ class _Proof:
         self._files = FileChallenges(
             attempt.cert, checks.config, ordering, attempt.place.home, checks
         )
-        self._last = ""
+        self._last: Reason | None = None
 
     async def order(self) -> Issued:
         """Have the engine order; return the certificate."""
@@ -224,7 +242,7 @@ class _Proof:
             # Nothing here waits, because whoever cancels may do it twice.
             challenges.leave(self._ident)
             self._ordering.threads.in_background(self._files.remove())
-            self._engine.progress("")
+            self._engine.progress(None)
 
     async def _prove(self, offered: Sequence[Challenge]) -> None:
         """Return when every challenge is in place and was seen there."""
@@ -232,7 +250,7 @@ class _Proof:
             await self._files.show(offered, self._progress)
         else:
             await self._publish(offered)
-        self._progress("every challenge is in place; the CA validates")
+        self._progress(Reason(Doing.CA_VALIDATES))
 
     async def _publish(self, offered: Sequence[Challenge]) -> None:
         records: dict[ZoneName, set[TxtRecord]] = defaultdict(set)
@@ -249,7 +267,7 @@ class _Proof:
         try:
             await asyncio.wait({show, room}, return_when=asyncio.FIRST_COMPLETED)
             if not show.done():
-                raise Transient(Reason(Failed.GAVE_PLACE, said=Said(self._last)))
+                raise Transient(Reason(Failed.GAVE_PLACE, said=self._last))
             await show
         finally:
             for task in (show, room):
@@ -264,6 +282,6 @@ class _Proof:
         while not self._ordering.crowded():  # noqa: ASYNC110  (there is no event for it)
             await asyncio.sleep(LOOK_AROUND)
 
-    def _progress(self, text: str) -> None:
-        self._last = text
-        self._engine.progress(text)
+    def _progress(self, how: Reason) -> None:
+        self._last = how
+        self._engine.progress(how)

@@ -6,11 +6,11 @@ import asyncio
 from datetime import datetime
 
 from sslmd.acme.refusals import retry_at
-from sslmd.core.ari import FRESH, Fault, WindowAnswer
+from sslmd.core.ari import FRESH, Fault, Later, WindowAnswer
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, SetName
 from sslmd.net.acme_messages import RENEWAL_INFO, AcmeProblem, CaAddress, OfCertificate
-from sslmd.net.link import Asker, NetBug
+from sslmd.net.link import Asker
 from sslmd.pki.renewal_id import renewal_id
 from sslmd.store import sets
 from sslmd.store.layout import CERT, Tree
@@ -19,7 +19,7 @@ from sslmd.store.layout import CERT, Tree
 _NOT_OFFERED = "no-renewal-info"
 
 # Seconds that an answer may take, with that of the directory before it.
-_LIMIT = 60.0
+LIMIT = 60.0
 
 # HTTP (RFC 9110): what is to be asked again soon, beside every error of the server.
 _NOT_FOUND, _TIMEOUT, _TOO_MANY, _SERVER_ERRORS = 404, 408, 429, 500
@@ -36,19 +36,22 @@ def id_of_set(tree: Tree, cert: CertId, name: SetName) -> str:
 
 
 async def ask(
-    net: Asker, server: CaAddress, ident: str, issued: datetime | None, now: datetime
-) -> WindowAnswer | Fault | None:
+    net: Asker,
+    server: CaAddress,
+    ident: str,
+    issued: datetime | None,
+    now: datetime,
+    seconds: float = LIMIT,
+) -> WindowAnswer | Fault | Later | None:
     """Return what a CA answers about a certificate, None if it offers no such answers.
 
-    `issued`: when it issued that one.
+    `issued`: when it issued that one; `seconds`: how long it may take.
     """
     try:
-        async with asyncio.timeout(_LIMIT):
+        async with asyncio.timeout(seconds):
             got = await net.call(RENEWAL_INFO, OfCertificate(server, ident))
     except (SslmError, TimeoutError):
         return Fault.TEMPORARY
-    except NetBug:
-        return Fault.LASTING
     if isinstance(got, AcmeProblem):
         if got.type == _NOT_OFFERED:
             return None
@@ -57,11 +60,13 @@ async def ask(
     return WindowAnswer(got.start, got.end, got.explanation, again - now if again else None)
 
 
-def _fault(problem: AcmeProblem, issued: datetime | None, now: datetime) -> Fault:
+def _fault(problem: AcmeProblem, issued: datetime | None, now: datetime) -> Fault | Later:
     """Tell apart what passes (RFC 9773 §4.3.3) from what does not."""
     if problem.kind in ("unreachable", "late"):
         return Fault.TEMPORARY
     passes = problem.status >= _SERVER_ERRORS or problem.status in (_TIMEOUT, _TOO_MANY)
+    if passes and (again := retry_at(problem.retry_after, now)):
+        return Later(again - now)
     if problem.status == _NOT_FOUND:
         passes = issued is not None and now - issued < FRESH
     return Fault.TEMPORARY if passes else Fault.LASTING

@@ -154,7 +154,8 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     names = names_mark(str(name) for name in service.spec.all_names())
     issuance = Issuance(serial_of(issued.cert_pem), attempt.server.url, names, site.now())
     telling.count_issued(job.cert, issuance)
-    unmet = tuple(map(say, unmet_wishes(attempt.server, obtained.directory, issued)))
+    wishes = unmet_wishes(attempt.server, obtained.directory, issued)
+    unmet = tuple(map(say, wishes))
     try:
         event = await threads.in_thread(
             _take_in, service, job, asked, issued, site, ordering.standings, unmet, account
@@ -164,7 +165,7 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
         raise
     # Only now: what could not be written, on a full disk, is taken by the next try.
     await threads.in_thread(certbot.clear, attempt.place)
-    for wish in unmet:
+    for wish in wishes:
         telling.tell("ca-remark", wish, job.cert)
     return event
 

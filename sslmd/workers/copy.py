@@ -20,7 +20,6 @@ from sslmd.core.host.needs import Belonging, KeyAccess, Needs, is_kept, needs, w
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, Said
-from sslmd.core.words.sentence import say
 from sslmd.processes import run_command
 from sslmd.servers import around, production
 from sslmd.servers.ssh import RemoteShell, shell_on
@@ -269,7 +268,7 @@ async def _put(
         ways = answer.every("closed")
         if closed := [one for one in map(str, prod.parents) if one in ways]:
             why = around.closed(closed, KeyAccess(owner, group))
-            telling.tell("host-trouble", say(why.of(shell.host)), cert)
+            telling.tell("host-trouble", why.of(shell.host), cert)
 
 
 async def _tidy(

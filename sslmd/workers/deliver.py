@@ -15,7 +15,6 @@ from sslmd.core.jobs import Deliver
 from sslmd.core.names import CertId, SetName, machine_of
 from sslmd.core.reason import Reason
 from sslmd.core.state import CertState, Delivered
-from sslmd.core.words.sentence import say
 from sslmd.servers import around, as_found, production
 from sslmd.servers.local import Locality
 from sslmd.store import sets
@@ -45,7 +44,7 @@ async def deliver(job: Deliver, delivering: Delivering) -> ProdUpdated:
     # While a name cannot be looked up, it is what it was.
     unsure = {host for host, found in known.items() if found is None}
     here = {host for host, found in known.items() if found} | (unsure & noted)
-    remarks: list[str] = []
+    remarks: list[Reason] = []
     try:
         return await delivering.threads.in_thread(_deliver, job, site, standings, here, remarks)
     finally:
@@ -65,7 +64,7 @@ async def is_here(
 
 
 def _deliver(
-    job: Deliver, site: Site, standings: Standings, here: Collection[str], remarks: list[str]
+    job: Deliver, site: Site, standings: Standings, here: Collection[str], remarks: list[Reason]
 ) -> ProdUpdated:
     if job.curr is None:
         raise Permanent(Reason(Failed.NO_SET_TO_DELIVER, cert=job.cert))
@@ -75,7 +74,7 @@ def _deliver(
         is_ca = site.service(job.cert).spec.ca is not None
         changed = production.update(*place, job.next, is_ca=is_ca, access=access)
         if folders := around.closed_above(place[1], access):
-            remarks.append(say(around.closed(folders, access)))
+            remarks.append(around.closed(folders, access))
     else:
         remarks += as_found.close_keys(place[1], job.cert)
     return _updated(job, site, standings, here, changed=changed)
@@ -83,13 +82,13 @@ def _deliver(
 
 @dataclass(frozen=True, slots=True)
 class RehearsedDelivery:
-    """What the job would change in production, in words, and what it would report.
+    """What the job would change in production, and what it would report.
 
     `wide`: the keys there that others can read, and that it would make private.
     """
 
     event: ProdUpdated
-    changes: list[str]
+    changes: list[Reason]
     wide: list[str]
 
 

@@ -20,7 +20,7 @@ from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, CertId, DomainName, machine_of
 from sslmd.core.reason import Reason, Said
 from sslmd.core.spec import AcmeCa
-from sslmd.core.words.sentence import say
+from sslmd.core.told import Doing
 from sslmd.dns.answers import addresses_in
 from sslmd.net.probe_messages import NotShown
 from sslmd.processes import InThread
@@ -108,7 +108,9 @@ class FileChallenges:
         self._turn = asyncio.Semaphore(LOOKS)
         self._lookups = asyncio.Semaphore(LOOKUPS)
 
-    async def show(self, challenges: Sequence[Challenge], progress: Callable[[str], None]) -> None:
+    async def show(
+        self, challenges: Sequence[Challenge], progress: Callable[[Reason], None]
+    ) -> None:
         """Put them on every web server; return when the CA will see them.
 
         Raises `Permanent` or `Transient`, naming the host or address, and what it shows instead.
@@ -119,7 +121,7 @@ class FileChallenges:
         contents = {one.token: one.value for one in challenges}
         await self._ordering.threads.in_thread(_note, self._note, add=contents)
         self._tokens = tuple(contents)
-        progress(f"puts challenges on {', '.join(web.hosts)}")
+        progress(Reason(Doing.PUTS_CHALLENGES, hosts=tuple(web.hosts)))
         await web.put(self._cert.group, contents)
         if not web.is_checked:
             return
@@ -130,7 +132,7 @@ class FileChallenges:
                 return
             if pause is None:
                 raise Transient(Reason(Failed.HTTP_NOT_SHOWN, problems=problems[:MOST_TOLD]))
-            progress("; ".join(map(say, problems[:MOST_TOLD])))
+            progress(Reason(Doing.NOT_SHOWN_YET, problems=problems[:MOST_TOLD]))
             await asyncio.sleep(pause)
 
     async def remove(self) -> None:
@@ -239,7 +241,7 @@ async def _remove(
         await ordering.threads.in_thread(_note, note, drop=tokens)
     except SslmError as err:
         why = Reason(Failed.HTTP_LEFT, why=err.reason)
-        ordering.telling.tell("order-trouble", say(why), cert)
+        ordering.telling.tell("order-trouble", why, cert)
 
 
 # --- the note ----------------------------------------------------------------------------

@@ -101,7 +101,7 @@ class TestFiles:
         try:
             left = await self._threads.in_thread(_read_note, self._note)
         except SslmError as err:
-            self._telling.tell("order-trouble", str(err), None)
+            self._telling.tell("order-trouble", err.reason, None)
             return
         old = tuple(left - self._used)
         web = web_servers(self._site.config, self._site, self._threads, self._locality)

@@ -49,8 +49,8 @@ from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import Wanted, why_unusable
 from sslmd.core.spec import OwnCa, SelfSigned
 from sslmd.core.state import CertState
+from sslmd.core.told import Odd, Would
 from sslmd.core.view import Decision, due, view_of, with_lost_ca
-from sslmd.core.words.sentence import say
 from sslmd.dns.ask import DnsAsker
 from sslmd.dns.resolver import Resolver
 from sslmd.net.inside import Inside
@@ -78,7 +78,7 @@ class Rehearsed:
     """One certificate: how it stands after everything that would be done at once.
 
     `loaded` is how it was read. `job`: what would be made, or rolled, at once. `changes`: what of
-    the files would be changed, in words; `remarks`: what is odd. `failed`: what keeps the daemon
+    the files would be changed; `remarks`: what is odd. `failed`: what keeps the daemon
     from delivering it. `wide`: its keys that others can read.
     """
 
@@ -86,15 +86,15 @@ class Rehearsed:
     wanted: Wanted
     servers: frozenset[tuple[str, str]]
     state: CertState
-    hold: str
+    hold: Reason | None
     proves: bool
     loaded: CertState
     is_drawn: bool
     decision: Decision = field(default_factory=lambda: Decision(Reason(Why.NOT_PLANNED)))
     job: CertJob | None = None
-    changes: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    changes: list[Reason] = field(default_factory=list)
+    remarks: list[Reason] = field(default_factory=list)
+    failed: list[Reason] = field(default_factory=list)
     wide: list[str] = field(default_factory=list)
 
     @property
@@ -131,17 +131,17 @@ class Rehearsed:
 
 @dataclass(slots=True)
 class Rehearsal:
-    """Everything that would be done. `runs`: visits and commands, in words; `changes`: the rest.
+    """Everything that would be done. `runs`: visits and commands; `changes`: the rest.
 
     `unseen`: what could not be looked at, and why.
     """
 
     certs: dict[CertId, Rehearsed]
     zones: list[ZoneRehearsal] = field(default_factory=list)
-    runs: list[str] = field(default_factory=list)
-    changes: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    unseen: list[str] = field(default_factory=list)
+    runs: list[Reason] = field(default_factory=list)
+    changes: list[Reason] = field(default_factory=list)
+    remarks: list[Reason] = field(default_factory=list)
+    unseen: list[Reason] = field(default_factory=list)
 
 
 async def rehearse(config: Config, now: datetime) -> Rehearsal:
@@ -169,7 +169,7 @@ def _load(site: Site, found: Rehearsal) -> None:
         state = as_configured(config, cert, loaded.state)
         if is_ca:
             told = as_found.told_of_ca_keys(prod, cert, managed=service.managed)
-            found.remarks += [f"{cert}: {remark}" for remark in told]
+            found.remarks += [Reason(Would.OF_CERT, cert=cert, what=remark) for remark in told]
         if state.curr is not None:
             site.established.add(cert.group)
         book[cert] = Rehearsed(
@@ -182,7 +182,7 @@ def _load(site: Site, found: Rehearsal) -> None:
             state,
             loaded.unsaved,
             changes=list(loaded.repairs),
-            remarks=[one for one in loaded.remarks if not one.startswith(tuple(loaded.wide))],
+            remarks=[one for one in loaded.remarks if one.code is not Odd.KEY_WAS_WIDE],
             wide=loaded.wide,
         )
     _look_for_lost_cas(book)
@@ -240,12 +240,12 @@ def _follow(
         event = one.decision.advertised or one.decision.event
         if event is not None:
             if isinstance(event, AskDropped):
-                one.remarks.append(f"what an admin asked for is dropped: {say(event.reason)}")
+                one.remarks.append(Reason(Would.DROPS_ASK, why=event.reason))
         else:
             try:
                 event = _done(one, one.decision.job, site, standings, here)
             except SslmError as err:
-                one.failed.append(str(err))
+                one.failed.append(err.reason)
                 return
         if event is None:
             return
@@ -264,14 +264,13 @@ def _done(
             one.changes += found.changes
             one.wide += found.wide
             # A server may read them as they are.
-            one.changes += [f"{path} can be read by others: it becomes 0600" for path in found.wide]
+            one.changes += [Reason(Would.CLOSE_KEY, path=path) for path in found.wide]
             return found.event
         case Settle():
             gone = settle.rehearse(one.cert, site, standings)
             if gone:
                 keep = site.config.globals.clean_keep
-                sets = ", ".join(map(str, gone))
-                one.changes.append(f"old sets are removed (clean_keep = {keep}): {sets}")
+                one.changes.append(Reason(Would.CLEAN, keep=keep, sets=tuple(map(str, gone))))
             return Settled(site.now(), one.state.prev)
         case MakeKey() | Certify() | Order() | Roll() | PutBack() | TakeOff():
             one.job = job
@@ -283,46 +282,42 @@ def _done(
 # --- hosts ------------------------------------------------------------------------------
 
 
-def _on_hosts(site: Site, book: dict[CertId, Rehearsed], here: set[str]) -> Iterator[str]:
-    """Say what would be copied and restarted."""
+def _on_hosts(site: Site, book: dict[CertId, Rehearsed], here: set[str]) -> Iterator[Reason]:
+    """Yield what would be copied and restarted."""
     config, now = site.config, site.now()
     known = commands_of(config)
     placed = by_host((cert, one.state) for cert, one in book.items())
     needed = {host: needs(wanted_on(config, host), now, placed[host]) for host in sorted(placed)}
     for host, need in needed.items():
         if host not in here and need.lacking:
-            certs_there = ", ".join(dict.fromkeys(str(one.told.cert) for one in need.lacking))
-            yield (
-                f"{host} is visited by ssh: what it has is not known here, and it gets "
-                f"{certs_there} where that differs"
-            )
+            certs_there = tuple(dict.fromkeys(str(one.told.cert) for one in need.lacking))
+            yield Reason(Would.VISIT, host=host, certs=certs_there)
         for argv in known.after_copy_to(host) if need.lacking else ():
-            yield f"post_copy_cmd is run for {host}: {shlex.join(argv)}"
+            yield Reason(Would.POST_COPY, host=host, command=shlex.join(argv))
     for host, need in needed.items():
         for kind, told in by_class(need.restarts, class_order(config), now):
             certs = sorted({one.cert for one in told})
-            argvs = known.restarting(kind, certs)
-            commands = "; ".join(map(shlex.join, argvs)) or "no restart_cmd"
-            certs_there = ", ".join(map(str, certs))
-            yield f"[{kind}] on {host} is restarted for {certs_there}: {commands}"
+            commands = tuple(map(shlex.join, known.restarting(kind, certs)))
+            certs_there = tuple(map(str, certs))
+            yield Reason(Would.RESTART, kind=kind, host=host, certs=certs_there, commands=commands)
 
 
-def _dns_commands(config: Config, zones: list[str]) -> Iterator[str]:
-    """Say which commands have the name servers take changed files."""
+def _dns_commands(config: Config, zones: list[str]) -> Iterator[Reason]:
+    """Yield which commands have the name servers take changed files."""
     for argv in commands_of(config).reloading(zones) if zones else ():
-        yield f"[dns] restart_cmd is run for {', '.join(zones)}: {shlex.join(argv)}"
+        yield Reason(Would.RELOAD_DNS, zones=tuple(zones), command=shlex.join(argv))
 
 
 def _beside(site: Site, found: Rehearsal) -> None:
     """Look at what is no certificate's own: what lies in production beside them."""
     try:
         surplus = around.needs_here(site.config, site.now())
-        found.changes += [f"{one} is taken out of production" for one in surplus.to_go]
+        found.changes += [Reason(Would.REMOVE_SURPLUS, what=str(one)) for one in surplus.to_go]
         found.remarks += [
-            f"{one.path} is in production, but not in the configuration: left alone"
+            Reason(Would.LEAVE_SURPLUS, what=one.path)
             for one in surplus.surplus
             if one.cert is not None and one.cert not in site.config.services
         ]
-        found.changes += [f"{path} is written ([dh])" for path in dh.rehearse(site)]
+        found.changes += [Reason(Would.WRITE_DH, path=path) for path in dh.rehearse(site)]
     except SslmError as err:
-        found.unseen.append(str(err))
+        found.unseen.append(err.reason)

@@ -24,7 +24,6 @@ from sslmd.core.renewal import Wanted
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Issuance
 from sslmd.core.view import Standing
-from sslmd.core.words.sentence import say
 from sslmd.dns.aims import Learnt
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.means import Means, keep_place
@@ -90,14 +89,14 @@ class Site:
 class Telling:
     """What others are told meanwhile.
 
-    `tell`: event and text for the journal. A job that takes long reports how far it is by
+    `tell`: event and line for the journal. A job that takes long reports how far it is by
     `progress`. `count` takes in names that a CA may have failed to validate, `count_issued` a
     certificate that it issued; `ordered` an order that is about to be made at a directory.
     """
 
-    tell: Callable[[str, str, CertId | None], None] = _unheard
+    tell: Callable[[str, Reason | str, CertId | None], None] = _unheard
     bug: Callable[[str, BaseException], None] = _unheard
-    progress: Callable[[CertId, str], None] = _unheard
+    progress: Callable[[CertId, Reason | None], None] = _unheard
     count: Callable[[CertId, tuple[str, ...]], None] = _unheard
     count_issued: Callable[[CertId, Issuance], None] = _unheard
     ordered: Callable[[CertId, str], None] = _unheard
@@ -221,7 +220,7 @@ class Ordering:
             self.net.call,
             self.threads.in_thread,
             self.site.now,
-            lambda event, what: self.telling.tell(event, say(what), None),
+            lambda event, what: self.telling.tell(event, what, None),
             self.signer,
         )
 
@@ -303,7 +302,7 @@ def ordering_of(
 
 
 def wanted_of(service: ServiceConfig, config: Config) -> Wanted:
-    """Return what the planner has to know of a service's configuration."""
+    """Return what a decision has to know of a service's configuration."""
     cert, signer = service.id, service.spec.signer
     ca = config.cas.get(signer.name) if isinstance(signer, AcmeCa) else None
     return Wanted(

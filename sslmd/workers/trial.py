@@ -71,8 +71,7 @@ async def _try(job: Trial, ca: CaInfo, folder: str, ordering: Ordering) -> Reaso
     key = await threads.in_thread(generate_key, service.spec.key)
     csr = make_csr(key, service.spec)
     place = order_below(f"{folder}/cb", name)
-    label = f"{job.ask.kind}: "
-    obtained = await obtain(Attempt(service, server, place, csr, label, lane(job)), ordering)
+    obtained = await obtain(Attempt(service, server, place, csr, job.ask.kind, lane(job)), ordering)
     issued = await threads.in_thread(in_order, key, obtained.issued, site.now())
     whole = whole_set(key, csr, issued)
     note = SetNote(0.0, site.now(), ca.name)

@@ -7,7 +7,7 @@ answer, its MX hosts are those of the include file: until they do, nothing is gi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +21,8 @@ from sslmd.core.dane.verdict import Dane
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import SslmError, Transient, Trouble
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
+from sslmd.core.reason import Reason, Said, said
+from sslmd.core.told import Would
 from sslmd.core.view import Standing
 from sslmd.dns import tlsa_publish
 from sslmd.dns.include import CHALLENGE_FILES, TLSA_FILES
@@ -42,7 +44,7 @@ _MOST_LINES = 12
 
 @dataclass(slots=True)
 class ZoneRehearsal:
-    """One zone. `changes`: what would be written, in words; `remarks`: what could not be asked.
+    """One zone. `changes`: what would be written; `remarks`: what could not be asked.
 
     `before`: the records that are there, `noted` those that are said to be there; `content`: those
     that would be.
@@ -54,8 +56,8 @@ class ZoneRehearsal:
     before: Content = field(default_factory=dict)
     noted: Content = field(default_factory=dict)
     content: Content = field(default_factory=dict)
-    changes: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    changes: list[Reason] = field(default_factory=list)
+    remarks: list[Reason] = field(default_factory=list)
     _wish: Wish | None = None
 
     @property
@@ -74,11 +76,10 @@ class ZoneRehearsal:
         self._know(tried=wish)
         left, missing = await threads.in_thread(left_behind, means, self.name)
         if left:
-            number = f"{len(left)} challenge{'' if len(left) == 1 else 's'}"
-            self.changes.append(f"zone {self.name}: {number} of an old order: taken out of DNS")
+            self.changes.append(Reason(Would.TAKE_BACK, zone=self.name, number=len(left)))
         for folder in missing:
             path = challenge_file(folder, self.name)
-            self._written(f"{path} is not there: it is written, without records")
+            self._written(Reason(Would.WRITE_EMPTY, path=path))
         try:
             self.noted = await threads.in_thread(tlsa_publish.published, means, self.name)
             self.before = await threads.in_thread(self._there)
@@ -92,24 +93,24 @@ class ZoneRehearsal:
             )
         except SslmError as err:
             self._know(failed=Trouble.of(err, 0, site.now(), jitter=0))
-            self.remarks.append(f"{err}; nothing is given to DNS before that is fixed")
+            self.remarks.append(Reason(Would.NOTHING_YET, why=err.reason))
             return
         paths = (tlsa_rr.path_of(site.tree, cert, name) for cert, name in files)
-        self.remarks += [f"{path} is not there: it is written" for path in paths]
+        self.remarks += [Reason(Would.WRITE_FILE, path=path) for path in paths]
         self._take(wish, given)
 
     def _know(self, **known: Any) -> None:
         self.zone = replace(self.zone, **known)
 
-    def _written(self, text: str) -> None:
+    def _written(self, what: Reason) -> None:
         """Take in a file that is written without records.
 
         In a zone that is in use nothing includes what was not there: no command is run for it.
         """
         if self.publishing.means.established(self.name):
-            self.remarks.append(text)
+            self.remarks.append(what)
         else:
-            self.changes.append(text)
+            self.changes.append(what)
 
     def _there(self) -> Content:
         """Return the records that are noted, or in an include file; blocks."""
@@ -126,7 +127,7 @@ class ZoneRehearsal:
         try:
             self._take(wish, await self._prepare(wish))
         except SslmError as err:
-            self.remarks.append(str(err))
+            self.remarks.append(err.reason)
 
     def _wish_of(self, book: Mapping[CertId, Standing]) -> Wish:
         services = self.publishing.site.config.services
@@ -143,18 +144,33 @@ class ZoneRehearsal:
         self._know(wish=wish, given=given, notes=given.notes)
         self._wish = wish
         self.content = given.content.records
-        self.remarks += [f"zone {self.name}: {one}" for one in given.remarks]
-        self.remarks += [f"not published: {text}" for _, text in given.unfit.values()]
-        if given.changed and not (self.content or self.before):
-            self._written(given.changed)
-        elif given.changed:
-            found = [f"zone {self.name}: {one}" for one in _differences(self.before, self.content)]
-            found = _first(found) or [given.changed]
-            self.changes += [one for one in found if one not in self.changes]
+        told = [Reason(Would.OF_ZONE, zone=self.name, what=Said(one)) for one in given.remarks]
+        unfit = [Reason(Would.NOT_PUBLISH, what=Said(text)) for _, text in given.unfit.values()]
+        self.remarks += [*told, *unfit]
+        if (changed := said(given.changed)) is None:
+            return
+        if not (self.content or self.before):
+            self._written(changed)
+            return
+        found = [
+            *self._lines(Would.ADD_RECORD, self.content, self.before),
+            *self._lines(Would.REMOVE_RECORD, self.before, self.content),
+        ]
+        if (more := len(found) - _MOST_LINES) > 0:
+            found[_MOST_LINES:] = [Reason(Would.MORE_RECORDS, number=more)]
+        self.changes += [one for one in found or [changed] if one not in self.changes]
+
+    def _lines(self, what: Would, one: Content, other: Content) -> Iterator[Reason]:
+        """Yield which records of `one` the other does not have; how they are written is none."""
+        for owner, some in one.items():
+            fresh = some.records - (other[owner].records if owner in other else frozenset())
+            for text in map(str, sorted(fresh)):
+                short = text if len(text) <= 40 else f"{text[:36]}…"
+                yield Reason(what, zone=self.name, owner=str(owner), record=short)
 
     async def _prepare(self, wish: Wish) -> Given:
         """Return what a wish comes to; raises `SslmError` where that cannot be told."""
-        problem, notes = "", self.zone.noted
+        notes = self.zone.noted
         site, resolver = self.publishing.site, self.publishing.means.resolver
         prepared = partial(prepare, wish, publishing=self.publishing)
         try:
@@ -171,15 +187,12 @@ class ZoneRehearsal:
                         return replace(given, notes=zone.noted)
                 return given
         except TimeoutError:
-            problem = f"zone {self.name}: its name servers took longer than {PATIENCE:g} s"
+            problem = Reason(Would.ZONE_SLOW, zone=self.name, seconds=PATIENCE)
         except SslmError as err:
             if not wish.wants_mx:
                 raise
-            problem = str(err)
-        self.remarks.append(
-            f"{problem}; so its MX hosts are taken from the include file, and nothing is given to "
-            "DNS before they can be asked"
-        )
+            problem = err.reason
+        self.remarks.append(Reason(Would.MX_OF_FILE, why=problem))
         notes = self.zone.noted
         known = notes.known if notes.known is not None else combinations_of(self.noted)
         mx = _hosts_in(self.before, wish, self.name)
@@ -229,22 +242,3 @@ def _hosts_in(before: Content, wish: Wish, zone: ZoneName) -> tuple[DomainName, 
             if (port, proto) in ports and host.text != zone.text:
                 hosts.add(host)
     return tuple(sorted(hosts))
-
-
-def _differences(before: Content, content: Content) -> list[str]:
-    """Return which records come and go; how they are written is no difference."""
-    return [*_lines("added", content, before), *_lines("removed", before, content)]
-
-
-def _first(lines: list[str]) -> list[str]:
-    more = len(lines) - _MOST_LINES
-    return [*lines[:_MOST_LINES], f"and {more} records more"] if more > 0 else lines
-
-
-def _lines(what: str, one: Content, other: Content) -> Iterable[str]:
-    for owner, some in one.items():
-        fresh = some.records - (other[owner].records if owner in other else frozenset())
-        for record in sorted(fresh):
-            text = str(record)
-            short = text if len(text) <= 40 else f"{text[:36]}…"
-            yield f"{owner} TLSA {short} is {what}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,9 @@ class _Case:
         return order_note.noted(self.place, CSR, self.server, "", NOW)
 
 
-_SERVED = Directory("https://ca.test/new-order", profiles=("short",))
+_SERVED = Directory(
+    "https://ca.test/new-order", profiles=("short",), renewal_info="https://ca.test/renewal"
+)
 
 
 async def test_an_order_from_its_beginning_to_the_certificate(tmp_path: Path) -> None:
@@ -352,3 +355,9 @@ async def test_a_profile_is_a_wish(tmp_path: Path, wish: str, asked: str) -> Non
     (order,) = [one for name, one in case.net.asked if name == "new_order"]
     assert isinstance(order, messages.AskOrder)
     assert order.profile == asked
+
+
+async def test_a_replacement_is_not_asked_of_a_ca_that_knows_none(tmp_path: Path) -> None:
+    case = _Case(tmp_path, _net(), replaces="aki.serial")
+    await case.engine().issue(replace(_SERVED, renewal_info=""), case.prove)
+    assert [one.replaces for name, one in case.net.asked if name == "new_order"] == [""]

@@ -165,6 +165,17 @@ def test_limits_that_make_a_difference_are_told(tree: Tree) -> None:
     assert tree.warnings() == []
 
 
+def test_of_a_ca_that_is_asked_days_are_what_is_left(tree: Tree) -> None:
+    with_info(tree, "target_45 = 20")
+    tree.change("ca-info.conf", "'dns-01'", "'dns-01'\nca_preferred_acme_profile = ''")
+    tree.change("example.com/web", "'my-int'", "'le-dns'")
+    (warning,) = tree.warnings()
+    assert "it is, where its CA suggests no time, renewed 15 days before it expires" in warning
+    tree.change("example.com/web", "'le-dns'", "'le-dns'\nrenew_by = 'days'")
+    (warning,) = tree.warnings()
+    assert "it is renewed 15 days before it expires" in warning
+
+
 def test_windows_speak_of_the_table(tree: Tree) -> None:
     with_info(tree, "target_90 = 3")
     tree.change("example.com/web", "'my-int'", "'my-int'\nroll_window = ['Sat 02:00-05:00 UTC']")

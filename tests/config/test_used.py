@@ -8,8 +8,9 @@ import pytest
 
 from sslmd.config.grants import UNUSED, unused
 from sslmd.config.load import load
-from sslmd.config.model import Probe, ProbeWord, Unprobed, UsedBy
+from sslmd.config.model import Probe, Unprobed, UsedBy
 from sslmd.core.names import CertId
+from sslmd.core.starttls import ProbeWord
 from tests.stand.conf import MAIN, WEB, Tree
 
 CERT = CertId("example.com", "web")

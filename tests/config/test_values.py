@@ -12,11 +12,11 @@ from sslmd.config import addresses, values
 from sslmd.config.model import (
     Endpoint,
     Probe,
-    ProbeWord,
     ServiceMatch,
 )
 from sslmd.core.dane.tlsa import DaneEntry, TlsaHosts
 from sslmd.core.names import CertId, DomainName
+from sslmd.core.starttls import ProbeWord
 
 SAT = datetime(2026, 6, 6, tzinfo=UTC)
 

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sslmd.config.renew import ACME_LIVES, span
+from sslmd.config.renew import ACME_LIVES
+from sslmd.config.windows import span
 from sslmd.core.names import CertId
 from sslmd.core.windows import Window
 from sslmd.workers.tools import wanted_of
@@ -196,6 +197,34 @@ def test_two_weekly_waits_are_too_much_for_a_short_lead(tree: Tree) -> None:
     assert "24 h" not in mistake
     assert "1 d for its TLSA records" in mistake
     assert "with a life of 45 d it may be renewed only 15 d before its end" in mistake
+
+
+def test_a_ca_may_suggest_a_time_that_is_too_late_for_windows(tree: Tree) -> None:
+    """Days alone would be enough: fifteen of 45. A CA may leave a sixth."""
+    of_class(tree, f"roll_window = {WEEKLY}", f"restart_window = {WEEKLY}")
+    of_service(tree, signer="le-dns")
+    assert tree.warnings() == [
+        "ssl-mgr.conf:19: web.roll_window: example.com/web: its CA may suggest renewing it only "
+        "7 d 12 h before its end, with a life of 45 d, and from then on it may take 13 d 23 h "
+        "(6 d 22 h for its roll_window, 1 h 30 min for min_roll_mins, 6 d 22 h for a restart of "
+        "[web], 1 h for the work): where it would expire, windows are not waited for; write "
+        "windows that open more often, or renew_by = 'days'"
+    ]
+    tree.change("example.com/web", "'le-dns'", "'le-dns'\nrenew_by = 'days'")
+    assert tree.warnings() == []
+    tree.change("example.com/web", "renew_by = 'days'\n", "")
+    tree.change("ssl-mgr.conf", "verb = true", "renew_by = 'days'")
+    assert tree.warnings() == []
+    # What days allow is refused all the same: the CA may suggest nothing.
+    tree.change("ssl-mgr.conf", "renew_by = 'days'", "renew_expire_days = 10")
+    (mistake,) = tree.mistakes()
+    assert "it may be renewed only 10 d before its end where its CA suggests no time;" in mistake
+    tree.change("ssl-mgr.conf", "renew_expire_days = 10", "verb = true")
+    tree.change("ssl-mgr.conf", f"restart_window = {WEEKLY}", f"restart_window = {NIGHTS}")
+    (warning,) = tree.warnings()
+    assert "it may take 7 d " in warning
+    tree.change("ssl-mgr.conf", f"roll_window = {WEEKLY}", f"roll_window = {NIGHTS}")
+    assert tree.warnings() == []
 
 
 def test_the_life_is_of_what_the_own_ca_signs(tree: Tree) -> None:

@@ -19,20 +19,28 @@ from sslmd.core.ari import (
     SOONEST,
     Advice,
     Fault,
+    Later,
     Life,
     WindowAnswer,
     certificate_id,
     looked,
     pause,
 )
-from sslmd.core.events import Advised
+from sslmd.core.events import Advised, Asked
 from sslmd.core.jobs import MakeKey, Order, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.plan import decide
 from sslmd.core.reason import Why
-from sslmd.core.renewal import CA_WISHES, Question, renew_at, when_due, why_renew
+from sslmd.core.renewal import CA_WISHES, Question, hurry_since, renew_at, when_due, why_renew
 from sslmd.core.spec import AcmeCa, SetFacts, Timing
-from sslmd.core.state import CertState, Delivered, SetNote, replaces_urgently
+from sslmd.core.state import (
+    Ask,
+    CertState,
+    Delivered,
+    Request,
+    SetNote,
+    replaces_urgently,
+)
 from sslmd.core.view import Decision, View
 from sslmd.core.windows import Window
 from sslmd.core.words.sentence import say
@@ -122,6 +130,16 @@ def test_faults_that_pass_are_asked_again_soon_and_then_seldom() -> None:
     assert looked(None, Fault.LASTING, life(), NOW).next_look == NOW + LONG
     well = looked(one, answer(NOW + days(1), NOW + days(2)), life(), now)
     assert (well.failures, well.silent_since) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "after"), [(timedelta(seconds=5), SOONEST), (HOUR, HOUR), (days(30), LATEST)]
+)
+def test_a_refusal_with_a_retry_after_is_obeyed(said: timedelta, after: timedelta) -> None:
+    one = looked(FUTURE, Later(said), life(), NOW)
+    assert one.next_look == NOW + after
+    assert (one.failures, one.silent_since, one.begin) == (1, NOW, FUTURE.begin)
+    assert looked(None, Later(said), life(), NOW).next_look == NOW + after
 
 
 @given(st.floats(), st.floats())
@@ -216,6 +234,24 @@ def test_a_window_in_the_past_is_urgent_and_one_that_passed_is_not() -> None:
     assert advice(NOW + days(1), NOW + days(2), before=FUTURE).urgent_since is None
 
 
+def test_a_window_that_is_computed_again_is_no_alarm_and_one_in_the_past_is() -> None:
+    """A CA may be off by minutes from look to look; in an incident it is off by a window."""
+    over = NOW + days(43)
+    length, minutes = days(2), timedelta(minutes=20)
+    for shift in (-minutes, minutes):
+        again = advice(NOW + days(40) + shift, NOW + days(42) + shift, over, before=FUTURE)
+        assert again.urgent_since is None
+        due_now = advice(NOW - length / 2 + minutes, NOW + length / 2 + minutes)
+        assert due_now.urgent_since is None
+        moved = advice(NOW - length / 2 + shift, NOW + length / 2 + shift, before=due_now)
+        assert moved.urgent_since is None
+    # Whoever is just in its window is told as well: Boulder's is half an hour, an hour ago.
+    for left in (timedelta(minutes=1), HOUR, length - timedelta(minutes=1)):
+        now_due = advice(NOW + left - length, NOW + left)
+        told = advice(NOW - HOUR, NOW - HOUR / 2, before=now_due)
+        assert told.urgent_since is not None, left
+
+
 def test_urgency_lasts_from_look_to_look_until_it_is_withdrawn() -> None:
     now = NOW + HOUR
     still = advice(now - HOUR, now - HOUR / 2, now, before=PAST)  # Boulder's moves along
@@ -232,6 +268,25 @@ def test_the_usual_window_of_a_tree_that_was_never_asked_about_is_not_urgent() -
     told = looked(None, answer(END - days(31), END - days(29), "https://ca/x"), life(), now)
     assert told.urgent_since is not None
     assert looked(None, answer(now - HOUR, now - HOUR / 2), life(), now).urgent_since is not None
+
+
+def test_who_is_in_a_hurry_and_since_when() -> None:
+    later = replace(PAST, urgent_since=NOW - HOUR / 4)
+    assert hurry_since(state(FUTURE), WANTED) is None
+    assert hurry_since(state(later), WANTED) == NOW - HOUR / 4
+    assert hurry_since(state(later, on_deck(), PAST), WANTED) == PAST.urgent_since
+    by_days = replace(WANTED, timing=replace(WANTED.timing, by_ca=False))
+    assert hurry_since(state(PAST), by_days) is None
+    # Until servers are seen with the other set.
+    rolled = state(None, curr=on_deck(), prev=CURR.name, prev_note=note(PAST))
+    assert hurry_since(rolled, WANTED) == PAST.urgent_since
+    assert hurry_since(replace(rolled, deployed=on_deck().name), WANTED) is None
+    # What an admin says is revoked goes before all that a CA wants.
+    revoked = advance(state(None), Asked(Ask(Request.RENEW, NOW, force=True, revoked=True)))
+    for one in (revoked, replace(revoked, ask=None), replace(revoked, curr_note=None)):
+        since = hurry_since(one, WANTED)
+        assert since is not None
+        assert since < NOW - days(10_000)
 
 
 # --- the plan ----------------------------------------------------------------------------------

@@ -417,7 +417,7 @@ def test_nobody_waits_for_a_ca_that_is_left_alone() -> None:
     near = facts(web, NOW - days(70), cert=(NOW - days(70), NOW + days(20)))
     old = settled(ca_set(ROOT, 2500, 3650))
     for leaf in (gone, near):
-        view = View(web, settled(leaf), Ca(ROOT_ID, ROOT, old, hold="of version 99"))
+        view = View(web, settled(leaf), Ca(ROOT_ID, ROOT, old, hold=because("of version 99")))
         assert isinstance(step(view).job, MakeKey)
         waits = step(replace(view, ca=Ca(ROOT_ID, ROOT, old)))
         assert waits.waits_for_ca

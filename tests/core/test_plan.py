@@ -862,7 +862,7 @@ def test_a_trial_stands_until_it_has_ended() -> None:
 
 @pytest.mark.parametrize("ask", [None, FORCED, FORCED_ROLL])
 def test_hold_leaves_everything_alone(ask: Ask | None) -> None:
-    view = replace(look(settled(None, ask=ask)), hold="state.toml is of version 2")
+    view = replace(look(settled(None, ask=ask)), hold=because("state.toml is of version 2"))
     assert decide(view, NOW) == Decision(because("state.toml is of version 2"))
 
 

@@ -210,11 +210,11 @@ async def test_records_go_where_clients_find_them_and_nowhere_else(world: World)
 
 
 def document_of_ok(world: World) -> object:
-    class Planner:
+    class Hub:
         registry = world.site.registry
         zones = world.zones
 
-    return document_of(Planner, WEB)["ok"]  # type: ignore[arg-type]
+    return document_of(Hub, WEB)["ok"]  # type: ignore[arg-type]
 
 
 async def test_what_could_not_be_put_together_is_said_not_to_be_seen(world: World) -> None:

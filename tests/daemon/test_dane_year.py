@@ -201,7 +201,7 @@ class Year:
         key = NextKey.AT_ROLL if ahead else NextKey.AT_RENEW
         service = ServiceConfig(want.spec, want.timing, "f", (PLAIN,), 600, key)
         places = frozenset(("smtp", host) for host in HOSTS)
-        return Cert(service, Entry(want, places, CertState(), "", Decision(because("new"))))
+        return Cert(service, Entry(want, places, CertState(), None, Decision(because("new"))))
 
     # --- clocks ---
 
@@ -222,7 +222,7 @@ class Year:
         behind = "" if current and not self.zone.trouble else "its name servers are being told"
         dane = dane_of(self.zone, cert.id, cert.entry)
         entry = cert.entry
-        return View(entry.wanted, entry.state, None, entry.servers, "", dane, behind)
+        return View(entry.wanted, entry.state, None, entry.servers, None, dane, behind)
 
     def _wish_of(self, cert: Cert) -> object:
         return cert_wish(cert.entry, cert.service.dane, cert.service.dane_ttl)

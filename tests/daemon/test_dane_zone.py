@@ -36,7 +36,7 @@ def material(name: object) -> Material:
 
 
 def wish_of(state: CertState) -> CertWish:
-    entry = Entry(WANTED, frozenset(), state, "", Decision(because("test")))
+    entry = Entry(WANTED, frozenset(), state, None, Decision(because("test")))
     return cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl)
 
 
@@ -80,7 +80,7 @@ def zone_with(service: ServiceConfig, notes: ZoneNotes) -> KnownZone:
         ZONE,
         (
             cert_wish(
-                Entry(WANTED, frozenset(), BOTH, "", Decision(because(""))),
+                Entry(WANTED, frozenset(), BOTH, None, Decision(because(""))),
                 service.dane,
                 service.dane_ttl,
             ),
@@ -106,7 +106,7 @@ def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None
     """There by force, back, and there again at once: caches never had its record."""
     notes = ZoneNotes(known=frozenset({(OWNER, PLAIN.combination)}), ttl=600)
     state = replace(BOTH, retired=(NEXT.name,), deployed=None, settled=None)
-    entry = Entry(WANTED, frozenset(), state, "", Decision(because("")))
+    entry = Entry(WANTED, frozenset(), state, None, Decision(because("")))
     wish = Wish(ZONE, (cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl),))
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
     zone = KnownZone(ZONE, frozenset({CERT}), notes, wish, wish)
@@ -161,7 +161,7 @@ def test_what_the_set_on_deck_has_no_record_of_is_told() -> None:
     issuer = replace(PLAIN, usage=2)
     notes = ZoneNotes(known=frozenset({(OWNER, issuer.combination)}))
     service = replace(SERVICE, dane=(issuer,))
-    entry = Entry(WANTED, frozenset(), BOTH, "", Decision(because("")))
+    entry = Entry(WANTED, frozenset(), BOTH, None, Decision(because("")))
     wish = Wish(ZONE, (cert_wish(entry, service.dane, service.dane_ttl),))
 
     def of(_: CertId, name: object) -> Material:

@@ -38,7 +38,7 @@ from tests.reasons import because
 from tests.stand.world import START, days
 
 DAY = 86_400
-ENTRY = Entry(WANTED, frozenset(), BOTH, "", Decision(because("")))
+ENTRY = Entry(WANTED, frozenset(), BOTH, None, Decision(because("")))
 PROVIDER = DomainName("_dane.provider.test")
 CURR_RECORD = association(PLAIN.combination, material(CURR.name))
 NEXT_RECORD = association(PLAIN.combination, material(NEXT.name))
@@ -49,7 +49,7 @@ def known_zone() -> KnownZone:
 
 
 def dane_now(zone: KnownZone, state: CertState = BOTH) -> Dane:
-    return dane_of(zone, CERT, Entry(WANTED, frozenset(), state, "", Decision(because(""))))
+    return dane_of(zone, CERT, Entry(WANTED, frozenset(), state, None, Decision(because(""))))
 
 
 def sighted(zone: KnownZone, state: CertState) -> tuple[KnownZone, CertState]:
@@ -290,7 +290,7 @@ def test_a_first_set_where_nobody_tells_what_an_owner_is(
     shown: OwnerSeen[Tlsa], kind: type[Dane]
 ) -> None:
     """Name servers that contradict each other show records all the same: those are checked (I4)."""
-    entry = Entry(WANTED, frozenset(), replace(BOTH, curr=None), "", Decision(because("")))
+    entry = Entry(WANTED, frozenset(), replace(BOTH, curr=None), None, Decision(because("")))
     wish = Wish(ZONE, (cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl),))
     places = {OWNER: Place(Fate.UNKNOWN, OWNER, f"{OWNER}: nobody tells")}
     found = content_for(wish, ZoneNotes(), {}, lambda _, name: material(name), frozenset(), places)

@@ -70,7 +70,7 @@ class World:
         return reasons
 
     async def later(self, **delta: float) -> list[str]:
-        """Let time pass, as a tick of the planner sees it."""
+        """Let time pass, as a tick of the loop sees it."""
         self.now += timedelta(**delta)
         self.loop.touch("dh")
         return await self.seen()

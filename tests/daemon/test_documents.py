@@ -10,9 +10,11 @@ import pytest
 
 from sslmd.console.answers import Cert
 from sslmd.console.health import problems, why
-from sslmd.core.reason import Held, Reason, Why, noted
+from sslmd.core.jobs import Order
+from sslmd.core.reason import Held, Reason, Why, noted, said
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
+from sslmd.core.told import Doing
 from sslmd.core.trouble import Severity, TroubleKind
 from sslmd.core.view import Decision
 from sslmd.daemon.api.status_document import status_entry, summary
@@ -31,7 +33,8 @@ LEFT = Reason(Why.LEFT, why=NO_CURR)
 
 
 def shown(state: CertState, decision: Decision, hold: str = "", astray: str = "") -> Cert:
-    entry = Entry(WANTED, frozenset(), state, hold, decision, astray=astray)
+    told = said(hold), said(astray)
+    entry = Entry(WANTED, frozenset(), state, told[0], decision, astray=told[1])
     return Cert(status_entry(WANTED.spec.id, entry))
 
 
@@ -75,12 +78,33 @@ def test_what_only_an_admin_can_put_right_is_told_beside_a_wait_for_its_ca() -> 
     assert problems(shown(CertState(Phase.SETTLED, CURR), replace(waits, alarm=None)), START) == []
 
 
+def test_what_is_done_and_how_far_it_is_are_codes_and_facts() -> None:
+    reason = Reason(Why.FORCED)
+    order = Decision(reason, job=Order(WANTED.spec.id, CURR.name, reason))
+    entry = Entry(WANTED, frozenset(), CertState(Phase.KEYED), None, order)
+    row = status_entry(WANTED.spec.id, entry)
+    assert (row["doing_code"], row["progress"], row["progress_code"]) == ("orders", None, None)
+    how = Reason(Doing.OF_TRIAL, kind="test", what=Reason(Doing.ORDER_AT, url="https://ca.test"))
+    row = status_entry(WANTED.spec.id, replace(entry, progress=how))
+    assert row["doing_code"] == row["progress_code"] == "of-trial"
+    assert row["progress_facts"]["what"]["facts"] == {"url": "https://ca.test"}
+
+
+def test_what_holds_a_certificate_is_a_code_and_facts() -> None:
+    why = Reason(Held.LATER_STATE, path="/certs/state.toml", why=noted("version 2"))
+    entry = Entry(WANTED, frozenset(), CertState(), why, Decision(why))
+    row = status_entry(WANTED.spec.id, entry)
+    assert row["reason_code"] == row["error_code"] == "later-state"
+    assert row["error_facts"]["path"] == "/certs/state.toml"
+    assert (row["doing"], row["unusable_code"]) == (None, None)
+
+
 def test_the_line_in_systemctl_status_counts_what_sslmctl_status_counts() -> None:
     registry, now = Registry(), START + days(88)  # nobody renewed it, and nothing failed
-    entry = Entry(WANTED, frozenset(), CertState(Phase.SETTLED, CURR), "", Decision(WAITS))
+    entry = Entry(WANTED, frozenset(), CertState(Phase.SETTLED, CURR), None, Decision(WAITS))
     registry.put(WANTED.spec.id, Taken(entry))
-    planner = SimpleNamespace(
+    hub = SimpleNamespace(
         registry=registry, site=SimpleNamespace(now=lambda: now), queue=(), refused=None, net=None
     )
     assert problems(Cert(status_entry(WANTED.spec.id, entry)), now)
-    assert summary(cast("Any", planner)) == "1 certificates, 1 live, 1 in trouble"
+    assert summary(cast("Any", hub)) == "1 certificates, 1 live, 1 in trouble"

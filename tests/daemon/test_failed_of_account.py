@@ -28,7 +28,7 @@ def test_failures_count_for_the_account(tools: Tools) -> None:
         pacing = Pacing(site, registry, lambda _: None, Holds())
         for cert, failed in ((WEB, FAILED), (MAIL, ())):
             state = CertState(failed=failed)
-            entry = entry_of(site.config, site.config.services[cert], state, "")
+            entry = entry_of(site.config, site.config.services[cert], state, None)
             spec = replace(entry.wanted.spec, signer=AcmeCa("le"))
             wanted = replace(entry.wanted, spec=spec)
             registry.put(cert, Taken(replace(entry, wanted=wanted)))

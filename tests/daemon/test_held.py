@@ -24,8 +24,8 @@ from sslmd.core.state import Ask, CertState, Request
 from sslmd.core.view import Decision
 from sslmd.daemon.api.status_document import in_trouble, status_entry
 from sslmd.daemon.held import PERIOD, HeldCerts
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.loop import Due
-from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Decided, Gone, Registry, Taken, entry_of
 from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.store.certs import Loaded
@@ -39,8 +39,8 @@ WEB = CertId("example.com", "web-ec")
 MAIL = CertId("example.com", "mail-ec")
 
 
-class Counting(Planner):
-    """A planner that tells what it read."""
+class Counting(Hub):
+    """A hub that tells what it read."""
 
     def __init__(self, tools: Tools, bus: Bus) -> None:
         super().__init__(tools.site, tools.threads, tools.standings, tools.telling, bus, 2)
@@ -52,8 +52,8 @@ class Counting(Planner):
         return super()._read(which, config)
 
 
-def status(planner: Planner, cert: CertId) -> dict[str, Any]:
-    return status_entry(cert, planner.registry[cert])
+def status(hub: Hub, cert: CertId) -> dict[str, Any]:
+    return status_entry(cert, hub.registry[cert])
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def planner(tools: Tools, issued: Path, tmp_path: Path) -> AsyncIterator[Counting]:
+async def hub(tools: Tools, issued: Path, tmp_path: Path) -> AsyncIterator[Counting]:
     """A site that is issued, and a daemon that has just been started on it."""
     for tree in ("certs", "prod-certs"):
         shutil.copytree(issued / tree, tmp_path / tree, symlinks=True)
@@ -82,57 +82,57 @@ async def planner(tools: Tools, issued: Path, tmp_path: Path) -> AsyncIterator[C
     await one.stop(1.0)
 
 
-async def test_only_what_is_held_is_read(planner: Counting) -> None:
-    await planner.look_at_held()
-    assert planner.read == []
+async def test_only_what_is_held_is_read(hub: Counting) -> None:
+    await hub.look_at_held()
+    assert hub.read == []
 
 
-async def test_a_ca_goes_on_when_its_key_is_back(planner: Counting) -> None:
+async def test_a_ca_goes_on_when_its_key_is_back(hub: Counting) -> None:
     told: list[Record] = []
-    planner.bus.follow(told.append)
-    curr = planner.site.tree.link(ROOT, "curr")
+    hub.bus.follow(told.append)
+    curr = hub.site.tree.link(ROOT, "curr")
     with open(f"{curr}/privkey.pem", "r+b") as file:
         good = file.read()
         file.truncate(0)
-    await planner.reconfigure(planner.site.config)
-    one = status(planner, ROOT)
+    await hub.reconfigure(hub.site.config)
+    one = status(hub, ROOT)
     assert "privkey.pem is not a usable private key" in one["last_error"]
     assert "it is looked at again within a minute" in one["last_error"]
     assert one["next_try"] is not None
-    assert in_trouble(planner.registry[ROOT], planner.site.now())
+    assert in_trouble(hub.registry[ROOT], hub.site.now())
 
-    planner.read.clear()
+    hub.read.clear()
     for _ in range(3):
-        await planner.look_at_held()
-    assert planner.read == [ROOT] * 3
+        await hub.look_at_held()
+    assert hub.read == [ROOT] * 3
     assert [one.event for one in told].count("held") == 1, "an alarm that stands is said once"
 
     with open(f"{curr}/privkey.pem", "wb") as file:
         file.write(good)
-    await planner.look_at_held()
-    assert (one := status(planner, ROOT))["last_error"] is None, one
+    await hub.look_at_held()
+    assert (one := status(hub, ROOT))["last_error"] is None, one
     assert one["next_try"] is None
-    assert not in_trouble(planner.registry[ROOT], planner.site.now())
+    assert not in_trouble(hub.registry[ROOT], hub.site.now())
     assert told[-1].event == "released"
 
 
-async def test_a_certificate_goes_on_when_its_state_can_be_read(planner: Counting) -> None:
+async def test_a_certificate_goes_on_when_its_state_can_be_read(hub: Counting) -> None:
     told: list[Record] = []
-    planner.bus.follow(told.append)
-    path = planner.site.tree.state_file(WEB)
+    hub.bus.follow(told.append)
+    path = hub.site.tree.state_file(WEB)
     with open(path, "r+") as file:
         text = file.read()
         file.seek(0)
         file.write(text.replace("version = 1", "version = 9", 1))
-    await planner.reconfigure(planner.site.config)
-    one = status(planner, WEB)
+    await hub.reconfigure(hub.site.config)
+    one = status(hub, WEB)
     assert "is left alone, and its certificate too" in one["last_error"]
     assert one["next_try"] is not None
 
     with open(path, "w") as file:
         file.write(text)
-    await planner.look_at_held()
-    assert (one := status(planner, WEB))["last_error"] is None, one
+    await hub.look_at_held()
+    assert (one := status(hub, WEB))["last_error"] is None, one
     assert one["phase"] == "settled"
     assert any(one.event == "released" and one.cert == WEB for one in told)
 
@@ -140,10 +140,10 @@ async def test_a_certificate_goes_on_when_its_state_can_be_read(planner: Countin
 class Stuck:
     """Jobs of certificates that begin, and end when they may: also those that are cancelled."""
 
-    def __init__(self, planner: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun: list[CertId] = []
         self.may_end = asyncio.Event()
-        monkeypatch.setattr(planner.certs, "_work", self._work)
+        monkeypatch.setattr(hub.certs, "_work", self._work)
 
     async def _work(self, job: CertJob) -> None:
         self.begun.append(job.cert)
@@ -153,9 +153,9 @@ class Stuck:
             await self.may_end.wait()
 
 
-def force(planner: Planner, cert: CertId) -> None:
-    now = planner.site.now()
-    planner.registry.put(cert, Asked(Ask(Request.RENEW, now, force=True)))
+def force(hub: Hub, cert: CertId) -> None:
+    now = hub.site.now()
+    hub.registry.put(cert, Asked(Ask(Request.RENEW, now, force=True)))
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -165,18 +165,18 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def test_a_job_that_does_not_end_holds_up_the_reload_alone(
-    planner: Counting, monkeypatch: pytest.MonkeyPatch
+    hub: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread cannot be stopped: on a disk that hangs it may take for ever (I6)."""
-    stuck, config = Stuck(planner, monkeypatch), planner.site.config
-    force(planner, WEB)
+    stuck, config = Stuck(hub, monkeypatch), hub.site.config
+    force(hub, WEB)
     await until(lambda: stuck.begun == [WEB])
     others = {cert: one for cert, one in config.services.items() if cert != WEB}
-    reload = asyncio.create_task(planner.reconfigure(replace(config, services=others)))
-    await until(lambda: WEB not in planner.registry)
+    reload = asyncio.create_task(hub.reconfigure(replace(config, services=others)))
+    await until(lambda: WEB not in hub.registry)
     for _ in range(10):
         await asyncio.sleep(0)
-    force(planner, MAIL)
+    force(hub, MAIL)
     await until(lambda: MAIL in stuck.begun)
     assert not reload.done()
     stuck.may_end.set()
@@ -184,27 +184,27 @@ async def test_a_job_that_does_not_end_holds_up_the_reload_alone(
 
 
 async def test_an_order_for_other_names_makes_way_while_it_still_waits_for_its_place(
-    planner: Counting, monkeypatch: pytest.MonkeyPatch
+    hub: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stuck, config = Stuck(planner, monkeypatch), planner.site.config
+    stuck, config = Stuck(hub, monkeypatch), hub.site.config
     stuck.may_end.set()
-    name = planner.registry[WEB].state.curr
+    name = hub.registry[WEB].state.curr
     assert name is not None
-    monkeypatch.setitem(planner.queue._places, Pool.ACME, 0)
-    planner.queue.submit(Order(WEB, name.name, because("test")))
+    monkeypatch.setitem(hub.queue._places, Pool.ACME, 0)
+    hub.queue.submit(Order(WEB, name.name, because("test")))
     old = config.services[WEB]
     key = KeySpec(KeyType.RSA, bits=2048)
     other = replace(old, spec=replace(old.spec, key=key), fingerprint="other")
     services = {**config.services, WEB: other}
-    assert await planner.reconfigure(replace(config, services=services)) == ([], [], [WEB])
-    (job,) = planner.queue.in_lane(f"cert {WEB}")
+    assert await hub.reconfigure(replace(config, services=services)) == ([], [], [WEB])
+    (job,) = hub.queue.in_lane(f"cert {WEB}")
     assert not isinstance(job, Order)
     await until(lambda: WEB in stuck.begun)
 
 
-async def test_what_leaves_and_what_comes_is_exchanged_at_one_instant(planner: Counting) -> None:
+async def test_what_leaves_and_what_comes_is_exchanged_at_one_instant(hub: Counting) -> None:
     """Between the two, nobody decides what DNS is to serve (I4)."""
-    config, seen = planner.site.config, list[str]()
+    config, seen = hub.site.config, list[str]()
     old, new = config.services[WEB], CertId("example.com", "renamed")
     others = {cert: one for cert, one in config.services.items() if cert != WEB}
     others[new] = replace(old, spec=replace(old.spec, id=new))
@@ -214,17 +214,17 @@ async def test_what_leaves_and_what_comes_is_exchanged_at_one_instant(planner: C
             seen.append(type(event).__name__)
             asyncio.get_running_loop().call_soon(seen.append, "something else")
 
-    planner.registry.listen(hear)
-    assert await planner.reconfigure(replace(config, services=others)) == ([new], [WEB], [])
+    hub.registry.listen(hear)
+    assert await hub.reconfigure(replace(config, services=others)) == ([new], [WEB], [])
     assert seen[:2] == ["Gone", "Taken"]
 
 
 async def test_a_clock_that_is_set_back_delays_no_look(
-    planner: Counting, monkeypatch: pytest.MonkeyPatch
+    hub: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of zones go by another clock, which is not set with it."""
     asked: list[object] = []
-    for reconciler in (planner.zones, planner.held):
+    for reconciler in (hub.zones, hub.held):
         step = reconciler.step
 
         def ask(ident: Any, name: str = reconciler.name, step: Any = step) -> Due:
@@ -232,88 +232,88 @@ async def test_a_clock_that_is_set_back_delays_no_look(
             return cast(Due, step(ident))
 
         monkeypatch.setattr(reconciler, "step", ask)
-    planner.zones.start()
-    await until(lambda: planner.loop.is_at_rest)
+    hub.zones.start()
+    await until(lambda: hub.loop.is_at_rest)
     asked.clear()
-    planner._clock_jumped(-86_400.0)
-    await until(lambda: bool(asked) and planner.loop.is_at_rest)
+    hub._clock_jumped(-86_400.0)
+    await until(lambda: bool(asked) and hub.loop.is_at_rest)
     assert {("zone", "example.com"), ("held", "")} <= set(asked)
 
 
 async def test_a_job_that_begins_while_a_request_is_written_down_waits_for_it(
-    planner: Counting, monkeypatch: pytest.MonkeyPatch
+    hub: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stuck = Stuck(planner, monkeypatch)
+    stuck = Stuck(hub, monkeypatch)
     stuck.may_end.set()
     why = because("test")
     job = Settle(WEB, why)
-    planner.registry.put(WEB, Decided(Decision(why, job=job)))
-    planner.certs._decided_at[WEB] = planner.site.now()
-    with planner.loop.held_back("cert", WEB):
-        force(planner, WEB)
-        await asyncio.wait_for(planner.certs.do(job), 10)
+    hub.registry.put(WEB, Decided(Decision(why, job=job)))
+    hub.certs._decided_at[WEB] = hub.site.now()
+    with hub.loop.held_back("cert", WEB):
+        force(hub, WEB)
+        await asyncio.wait_for(hub.certs.do(job), 10)
         assert stuck.begun == []
     await until(lambda: stuck.begun == [WEB])
 
 
-async def test_what_came_to_its_end_during_a_reload_is_read_again(planner: Counting) -> None:
-    path = planner.site.tree.state_file(WEB)
+async def test_what_came_to_its_end_during_a_reload_is_read_again(hub: Counting) -> None:
+    path = hub.site.tree.state_file(WEB)
     with open(path, "r+") as file:
         text = file.read()
         file.seek(0)
         file.write(text.replace("version = 1", "version = 9", 1))
-    reading = asyncio.ensure_future(planner.reconfigure(planner.site.config))
+    reading = asyncio.ensure_future(hub.reconfigure(hub.site.config))
     await asyncio.sleep(0)  # it has begun
-    believe(planner.registry, WEB, state=replace(planner.registry[WEB].state))
+    believe(hub.registry, WEB, state=replace(hub.registry[WEB].state))
     await reading
-    assert "is left alone, and its certificate too" in status(planner, WEB)["last_error"]
+    assert "is left alone, and its certificate too" in status(hub, WEB)["last_error"]
 
 
 async def test_a_set_in_use_that_does_not_fit_is_told_while_its_ca_cannot_sign(
-    planner: Counting,
+    hub: Counting,
 ) -> None:
-    tree = planner.site.tree
+    tree = hub.site.tree
     paths = [f"{tree.link(SIGNER, 'curr')}/privkey.pem", f"{tree.link(WEB, 'curr')}/cert.pem"]
     good = []
     for path in paths:
         with open(path, "r+b") as file:
             good.append(file.read())
             file.truncate(0)
-    await planner.reconfigure(planner.site.config)
-    one = status(planner, WEB)
+    await hub.reconfigure(hub.site.config)
+    one = status(hub, WEB)
     assert (one["curr"], one["last_error"]) == (None, None)
     assert "cert.pem is not a certificate" in one["unusable"]
-    assert in_trouble(planner.registry[WEB], planner.site.now())
+    assert in_trouble(hub.registry[WEB], hub.site.now())
 
     for path, content in zip(paths, good, strict=True):
         with open(path, "wb") as file:
             file.write(content)
-    await planner.look_at_held()
-    assert (one := status(planner, WEB))["unusable"] is None, one
+    await hub.look_at_held()
+    assert (one := status(hub, WEB))["unusable"] is None, one
     assert one["curr"] is not None
-    assert not in_trouble(planner.registry[WEB], planner.site.now())
+    assert not in_trouble(hub.registry[WEB], hub.site.now())
 
 
 async def test_a_link_that_leads_nowhere_is_not_taken_for_no_certificate_yet(
-    planner: Counting,
+    hub: Counting,
 ) -> None:
-    tree = planner.site.tree
+    tree = hub.site.tree
     key = f"{tree.link(SIGNER, 'curr')}/privkey.pem"
     os.rename(key, f"{key}.away")
     link = tree.link(WEB, "curr")
     leads = os.readlink(link)
     os.unlink(link)
     os.symlink("db/20200101-00:00:00", link)
-    await planner.reconfigure(planner.site.config)
-    assert "points to set 20200101-00:00:00, which is not there" in status(planner, WEB)["unusable"]
-    assert in_trouble(planner.registry[WEB], planner.site.now())
+    await hub.reconfigure(hub.site.config)
+    assert "points to set 20200101-00:00:00, which is not there" in status(hub, WEB)["unusable"]
+    assert in_trouble(hub.registry[WEB], hub.site.now())
 
     os.rename(f"{key}.away", key)
     os.unlink(link)
     os.symlink(leads, link)
     before = os.listdir(tree.db_dir(WEB))
-    await planner.look_at_held()
-    one = status(planner, WEB)
+    await hub.look_at_held()
+    one = status(hub, WEB)
     assert (one["unusable"], one["curr"]["set"]) == (None, os.path.basename(leads))
     assert os.listdir(tree.db_dir(WEB)) == before, "nothing was made in its place"
 
@@ -337,7 +337,15 @@ async def test_it_is_looked_at_again_and_again(tools: Tools) -> None:
     now += PERIOD
     assert not held.step("").jobs
     registry.put(
-        WEB, Taken(entry_of(tools.site.config, tools.site.config.services[WEB], CertState(), "no"))
+        WEB,
+        Taken(
+            entry_of(
+                tools.site.config,
+                tools.site.config.services[WEB],
+                CertState(),
+                because("no"),
+            )
+        ),
     )
     for _ in range(3):  # an error of ours does not end it
         now += PERIOD

@@ -14,7 +14,7 @@ from sslmd.core.errors import Refused, Transient
 from sslmd.core.jobs import Copy, HostJob, Told
 from sslmd.core.names import CertId
 from sslmd.core.state import Server, ServerPhase, Unseen
-from sslmd.core.words.sentence import say
+from sslmd.core.words.sentence import say, written
 from sslmd.daemon.hosts import Hosts
 from sslmd.servers.ssh import RemoteShell, ShellAnswer
 from sslmd.store.note_kinds import HOST_NOTE, HostNote
@@ -184,7 +184,7 @@ async def test_what_lies_there_besides_is_told_once(one: FarSite) -> None:
     await one.made()
     hosts = loaded(one)
     told: list[str] = []
-    one.site.tools.telling.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
+    one.site.tools.telling.tell = lambda what, line, _cert: told.append(f"{what}: {written(line)}")
     (one.far.root / "ca/old/curr").mkdir(parents=True)
     (one.far.root / "ca/old/curr/privkey.pem").touch()
     for _ in range(2):
@@ -275,7 +275,7 @@ async def test_a_note_that_is_not_ours_is_told(one: FarSite) -> None:
     await loaded(one).run(one.job(WEB))
     os.chown(one.site.tree.host_note(FAR), 12345, -1)
     told: list[str] = []
-    one.site.tools.telling.tell = lambda what, text, _cert: told.append(f"{what}: {text}")
+    one.site.tools.telling.tell = lambda what, line, _cert: told.append(f"{what}: {written(line)}")
     hosts = loaded(one)
     (line,) = told
     assert line.startswith(f"host-trouble: what {FAR} holds is not known: ")

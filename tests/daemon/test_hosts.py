@@ -37,7 +37,7 @@ async def test_one_certificate_that_is_not_proven_is_tried_again_alone(tmp_path:
     hosts = hosts_of(site)
     told = tuple(Told(cert, site.live(cert)) for cert in (WEB, MAIL))
     async with server(Reloading(tmp_path)) as port:
-        probing(site, tls(port), seconds=0.3)
+        probing(site, tls(port), seconds=2.0)
         (error,) = await hosts.run(Restart("localhost", (("web", told),), because("")))
     (failed,), (proven,) = site.state(WEB).servers, site.state(MAIL).servers
     assert (failed.phase, failed.set, failed.attempts) == (ServerPhase.FAILED, site.live(WEB), 1)

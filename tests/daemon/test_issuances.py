@@ -41,7 +41,7 @@ def registry(tools: Tools) -> Registry:
     """Two certificates for the same names, by two tables of the same CA."""
     registry = Registry()
     for cert, ca in ((WEB, "le"), (MAIL, "le-short")):
-        entry = entry_of(tools.site.config, tools.site.config.services[cert], CertState(), "")
+        entry = entry_of(tools.site.config, tools.site.config.services[cert], CertState(), None)
         spec = replace(entry.wanted.spec, signer=AcmeCa(ca))
         wanted = replace(entry.wanted, spec=spec, names=frozenset(NAMES))
         registry.put(cert, Taken(replace(entry, wanted=wanted)))
@@ -63,7 +63,7 @@ def counted(registry: Registry) -> Issuances:
 
 
 def remark(registry: Registry, entry: Entry) -> str:
-    return counted(registry).remark(entry.wanted)
+    return say(counted(registry).remark(entry.wanted))
 
 
 def test_four_of_five_used_and_then_it_would_be_refused(registry: Registry) -> None:
@@ -155,7 +155,7 @@ def test_an_order_counts_the_certificates_of_the_same_names_too(
     with pytest.raises(Transient, match="5 of 5 used: Let's Encrypt issues 5") as refused:
         check_issued(attempt, tools.ordering)
     assert refused.value.retry_at == NOW + timedelta(hours=33, minutes=36)
-    check_issued(replace(attempt, label="test: "), tools.ordering)
+    check_issued(replace(attempt, trial="test"), tools.ordering)
 
 
 def test_sets_of_an_own_ca_do_not_count(tools: Tools) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from sslmd.core.errors import SslmError
+from sslmd.core.jobs import WriteNotes
 from sslmd.core.names import CertId, SetName
 from sslmd.core.state import CertState
-from sslmd.daemon.ledger import Ledger, Page
+from sslmd.daemon.ledger import RETRY, Ledger, Page
+from sslmd.daemon.loop import Due
 from sslmd.store import certs
 from sslmd.store.state import HistoryEntry
 from tests.stand.tools import Tools
@@ -82,6 +84,40 @@ async def test_a_write_that_fails_is_told_once_kept_and_made_up_for(tools: Tools
     ledger.note(WEB, [entry("third")])
     await ledger.written(WEB)
     assert [one.text for one in certs.history(tools.site.tree, WEB)] == ["first", "second", "third"]
+    await ledger.close()
+
+
+async def test_when_it_is_tried_again_is_asked_of_the_loop(tools: Tools) -> None:
+    now, touched = NOW, asyncio.Event()
+    tools.site.now = lambda: now
+    ledger = Ledger(tools.site, lambda _: Page(CertState(), {}), lambda *_: None, touch=touched.set)
+    ledger.start()
+    assert ledger.step("") == Due(wakes=())
+    in_the_way = Path(tools.site.tree.state_file(WEB))
+    in_the_way.mkdir(parents=True)
+    ledger.note(WEB, [entry("first")])
+    with pytest.raises(SslmError):
+        await ledger.written(WEB)
+    await asyncio.wait_for(touched.wait(), 20)
+    assert ledger.step("") == Due(wakes=(("look", NOW + RETRY),))
+    in_the_way.rmdir()
+    now = NOW + RETRY
+    (job,) = ledger.step("").jobs
+    assert isinstance(job, WriteNotes)
+    await ledger.do(job)
+    await ledger.written(WEB)
+    assert [one.text for one in certs.history(tools.site.tree, WEB)] == ["first"]
+    assert ledger.step("") == Due(wakes=())
+    # A clock that is set back keeps nothing waiting.
+    in_the_way.unlink()
+    in_the_way.mkdir()
+    ledger.note(WEB, [entry("second")])
+    touched.clear()
+    with pytest.raises(SslmError):
+        await ledger.written(WEB)
+    await asyncio.wait_for(touched.wait(), 20)
+    now = NOW
+    assert ledger.step("").jobs
     await ledger.close()
 
 

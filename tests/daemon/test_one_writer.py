@@ -21,12 +21,13 @@ from sslmd.daemon import registry
 from sslmd.daemon.host_book import HostEntry, HostEvent
 from sslmd.daemon.registry import Entry, Noticed
 from sslmd.store.note_kinds import HostNote
+from tests.reasons import because
 
 DAEMON = Path(registry.__file__).parent
 
 # Who asks what would be, and changes nothing: a reload, which puts what it read; and requests,
 # which tell what a roll would break.
-WHAT_IF = {"planner.py": {"with_sets"}, "api/requests.py": {"advance"}}
+WHAT_IF = {"hub.py": {"with_sets"}, "api/requests.py": {"advance"}}
 
 # The functions that make the next state, by what kind of thing it is of.
 MAKES_STATE = {
@@ -59,7 +60,7 @@ def test_entries_are_for_reading() -> None:
         one.entries[None] = None  # type: ignore[index]
     entry = Entry.__new__(Entry)
     with pytest.raises(FrozenInstanceError):
-        entry.hold = "changed"  # type: ignore[misc]
+        entry.hold = because("changed")  # type: ignore[misc]
     with pytest.raises(TypeError, match="does not support item assignment"):
         one.zones.entries[None] = None  # type: ignore[index]
     with pytest.raises(KeyError):

@@ -26,7 +26,7 @@ RENEW = Ask(Request.RENEW, NOW)
 
 
 def entry(state: CertState) -> Entry:
-    return Entry(WANTED, frozenset(), state, "", Decision(because("")))
+    return Entry(WANTED, frozenset(), state, None, Decision(because("")))
 
 
 def record(event: str, job: str = "") -> Record:

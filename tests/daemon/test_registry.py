@@ -17,7 +17,7 @@ from tests.stand.tools import Tools
 def registry(tools: Tools) -> Registry:
     registry = Registry()
     for cert, service in tools.site.config.services.items():
-        registry.put(cert, Taken(entry_of(tools.site.config, service, CertState(), "")))
+        registry.put(cert, Taken(entry_of(tools.site.config, service, CertState(), None)))
     registry.relate()
     return registry
 

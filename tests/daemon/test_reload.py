@@ -12,8 +12,8 @@ from sslmd.core.dane.report import DaneReport, Finding
 from sslmd.core.names import CertId
 from sslmd.core.state import Ask, Request
 from sslmd.daemon.api.asking import Asking
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.ledger import Ledger
-from sslmd.daemon.planner import Planner
 from sslmd.daemon.tell.journal import Bus
 from tests.stand.tools import Tools, believe
 
@@ -23,28 +23,28 @@ async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) 
     path = tmp_path / "conf.d/example.com/mail-ec"
     path.write_text(path.read_text().replace("# dane_tls =", "dane_tls ="))
     tools.site.config = load(tmp_path / "conf.d")
-    planner = Planner(tools.site, tools.threads, tools.standings, tools.telling, Bus(), 2)
-    planner.load()
-    cert = next(cert for cert in planner.registry if planner.registry[cert].wanted.dane)
+    hub = Hub(tools.site, tools.threads, tools.standings, tools.telling, Bus(), 2)
+    hub.load()
+    cert = next(cert for cert in hub.registry if hub.registry[cert].wanted.dane)
     report = DaneReport(datetime.now(UTC), (Finding("mail:25", "serves another", wrong=True),))
-    believe(planner.registry, cert, report=report)
-    await planner.reconfigure(load(tmp_path / "conf.d"))
-    assert planner.registry[cert].report == report
-    await planner.stop(1.0)
+    believe(hub.registry, cert, report=report)
+    await hub.reconfigure(load(tmp_path / "conf.d"))
+    assert hub.registry[cert].report == report
+    await hub.stop(1.0)
 
 
 async def test_a_request_is_dropped_if_an_error_of_our_own_keeps_it_from_being_noted(
     tools: Tools,
 ) -> None:
-    planner = Planner(tools.site, tools.threads, tools.standings, tools.telling, Bus(), 2)
-    planner.load()
-    cert = next(iter(planner.registry))
+    hub = Hub(tools.site, tools.threads, tools.standings, tools.telling, Bus(), 2)
+    hub.load()
+    cert = next(iter(hub.registry))
 
     class Broken(Ledger):
         async def written(self, cert: CertId) -> None:
             raise KeyError("a bug")
 
-    planner.ledger = Broken(tools.site, lambda _: None, lambda *_: None)
+    hub.ledger = Broken(tools.site, lambda _: None, lambda *_: None)
     with pytest.raises(KeyError):
-        await Asking(planner).ask(cert, Ask(Request.RENEW, datetime.now(UTC), force=True))
-    assert planner.registry[cert].state.ask is None
+        await Asking(hub).ask(cert, Ask(Request.RENEW, datetime.now(UTC), force=True))
+    assert hub.registry[cert].state.ask is None

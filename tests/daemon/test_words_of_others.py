@@ -42,7 +42,7 @@ from sslmd.core.words.sentence import say
 from sslmd.daemon.api.methods import Methods
 from sslmd.daemon.api.server import Server as SocketServer
 from sslmd.daemon.host_book import Configured, HostEntry
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.refusal import refusal_of
 from sslmd.daemon.systemd import Notifier
 from sslmd.daemon.tell import journal
@@ -121,7 +121,7 @@ def _check_value(value: Any) -> None:
 
 
 class World:
-    """A planner, and everything that tells of it: each is the program's own."""
+    """A hub, and everything that tells of it: each is the program's own."""
 
     def __init__(self, tools: Tools, top: Path) -> None:
         self.top, self.tools = top, tools
@@ -134,7 +134,7 @@ class World:
         self.runner.run(self._start())
 
     async def _start(self) -> None:
-        self.planner = Planner(
+        self.hub = Hub(
             self.tools.site,
             self.tools.threads,
             self.tools.standings,
@@ -142,8 +142,8 @@ class World:
             self.bus,
             1,
         )
-        self.planner.load()
-        methods = Methods(self.planner, self._reload, NOW, 1)
+        self.hub.load()
+        methods = Methods(self.hub, self._reload, NOW, 1)
         path = str(self.top / "sock")
         self.server = SocketServer(path, methods.handle, lambda *_: None)
         await self.server.start()
@@ -196,19 +196,19 @@ class World:
         """Let everything that a person is told be this text."""
         _unheard_by_pytest()
         error = Transient(text)
-        entry = self.planner.registry[WEB]
+        entry = self.hub.registry[WEB]
         trouble = Trouble(1, Failure.TRANSIENT, str(error), NOW, NOW, "")
         server = Server("web", text, ServerPhase.FAILED, error=text, attempts=1, next_try=NOW)
         state = replace(entry.state, trouble=trouble, servers=(server,))
         decision = replace(entry.decision, reason=because(text), alarm=because(text))
         report = DaneReport(NOW, (Finding(text, text, wrong=True), Finding(text, text)))
-        told = dict.fromkeys(("hold", "unsaved", "progress", "astray"), text)
-        registry, more = self.planner.registry, {"state": state, "decision": decision}
+        told = dict.fromkeys(("hold", "unsaved", "progress", "astray"), because(text))
+        registry, more = self.hub.registry, {"state": state, "decision": decision}
         believe(registry, WEB, **told, **more, report=report)
-        self.planner.refused = refusal_of(NOW, [text])
-        self.planner.dh.troubles = (text,)
+        self.hub.refused = refusal_of(NOW, [text])
+        self.hub.dh.troubles = (text,)
         odd = HostNote(surplus=(Belonging.noted(text),), older=(text,))
-        notes, is_this = self.planner.hosts.notes, HostEntry(odd, in_use=True, is_this=True)
+        notes, is_this = self.hub.hosts.notes, HostEntry(odd, in_use=True, is_this=True)
         notes.put("localhost", Configured(is_this))
         self.mistake = text
         self.journal.setblocking(False)  # what the change itself has told is not looked at

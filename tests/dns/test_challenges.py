@@ -19,7 +19,9 @@ from sslmd.core.challenges import Patience
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.jobs import PublishChallenges
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
+from sslmd.core.words.sentence import say
 from sslmd.daemon.challenges import ChallengeZones
 from sslmd.dns.challenges import Challenges
 from sslmd.dns.include import CHALLENGE_FILES
@@ -187,7 +189,7 @@ class World:
                 await asyncio.sleep(0.01)
 
 
-def silent(text: str) -> None:
+def silent(how: Reason) -> None:
     """Nobody listens."""
 
 
@@ -389,7 +391,9 @@ async def test_a_reload_that_serves_the_old_zone_is_found_out(tmp_path: Path) ->
         wanted = {ZONE: frozenset({record("a")})}
         with pytest.raises(Transient, match="still serves") as failed:
             # Its limit counts by the real clock.
-            await asyncio.wait_for(challenges.show("one", wanted, heard.append), 1e6)
+            await asyncio.wait_for(
+                challenges.show("one", wanted, lambda how: heard.append(say(how))), 1e6
+            )
         assert "serial 1" in str(failed.value)
         assert "named-checkzone" in str(failed.value)
         assert heard
@@ -454,7 +458,7 @@ async def test_a_delay_counts_from_the_write(tmp_path: Path) -> None:
         said: list[str] = []
         async with asyncio.timeout(LONG):
             wanted = {ZONE: frozenset({record("a")})}
-            await challenges.show("one", wanted, said.append)
+            await challenges.show("one", wanted, lambda how: said.append(say(how)))
         assert asyncio.get_running_loop().time() - start >= 0.5
         # A time, not a number of seconds: it is read later than it was said.
         assert any(re.search(r"the CA may look at \d\d:\d\d:\d\d UTC$", one) for one in said), said

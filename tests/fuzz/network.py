@@ -19,8 +19,8 @@ import dns.update
 
 from sslmd.acme.problems import read_problem, to_error
 from sslmd.acme.refusals import retry_at
-from sslmd.config.model import ProbeWord
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.starttls import ProbeWord
 from sslmd.core.words.sentence import say
 from sslmd.dns import answers
 from sslmd.dns.caa import Property, forbidden, names_account

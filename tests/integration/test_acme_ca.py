@@ -197,7 +197,7 @@ def test_a_ca_that_dies_in_the_middle_of_an_order(here: World) -> None:
     # It comes back and knows nothing: neither the order nor the account.
     ca.start()
     here.site.ctl("renew", "--no-wait", ARG)
-    here.site.wait_line("the CA does not know our account any more")
+    here.site.wait_line("does not know our account")
     here.site.wait_line("does not show", 2)
     late.refresh(ZONE)
     here.site.wait_settled()
@@ -246,7 +246,8 @@ def test_a_ca_with_ways_of_its_own(here: World) -> None:
         line = here.site.wait_line("attempt 1 failed")
         account = re.search(r"account +(https://localhost\S+)", here.site.ctl("show", ARG).stdout)
         assert account is not None
-        assert f"only for the account https://x.example/1, ours is {account[1]}" in line
+        assert "https://x.example/1" in line
+        assert account[1] in line
         ours = f'issue "pebble.letsencrypt.org; accounturi={account[1]}"'
         assert f"write `{ZONE}. CAA 0 {ours}`" in line
         assert ca.orders() == 0
@@ -264,9 +265,9 @@ def test_a_ca_with_ways_of_its_own(here: World) -> None:
 
         # What was not met is told, and repeated as long as that certificate is in use.
         profile, chain = curr["unmet"]
-        assert "does not have the profile 'shortlvied' (ca_preferred_acme_profile)" in profile
+        assert "'shortlvied' (ca_preferred_acme_profile)" in profile
         assert "'classic', 'shortlived'" in profile
-        assert "has no chain to 'ISRG Root X1' (ca_preferred_chain), and gave the one to" in chain
+        assert "'ISRG Root X1' (ca_preferred_chain)" in chain
         for text in (profile, chain):
             assert here.site.wait_line(text)
         here.site.stop()
@@ -281,7 +282,7 @@ def test_a_ca_with_ways_of_its_own(here: World) -> None:
         here.site.start()
         shown = " ".join(here.site.ctl("show", ARG).stdout.split())
         assert profile in shown
-        assert "issued 4 of 5 certificates for these names in 7 days" in shown
+        assert "issued 4 of 5 certificates" in shown
         assert here.site.status()[CERT]["curr"]["unmet"] == [profile, chain]
         done = here.site.ctl("force-renew", "--no-wait", ARG)
         assert "4 of 5 used" in done.stdout + done.stderr

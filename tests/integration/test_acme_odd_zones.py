@@ -180,7 +180,7 @@ def test_caa_that_allows_nobody_counts_for_a_ca_without_a_name(odd: Odd) -> None
 
 def test_name_servers_that_contradict_each_other_about_a_cut(odd: Odd) -> None:
     told = odd.refused(CUT)
-    assert f"zone {SPLIT}: its name servers contradict each other about _acme-challenge." in told
+    assert f"zone {SPLIT}: its name servers contradict each other" in told
     assert f"{odd.primary.address.partition(':')[2]} says that it is in zone {SPLIT}; " in told
     assert f"{odd.second.address.partition(':')[2]} says that it is in zone lab.{SPLIT}; " in told
     assert "make the zone the same on all servers" in told

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from sslmd.core.ari import Fault, WindowAnswer
+from sslmd.core.ari import Fault, Life, WindowAnswer, looked
 from sslmd.net.acme_messages import CaAddress
 from sslmd.net.inside import Inside
 from sslmd.pki.renewal_id import renewal_id
@@ -21,6 +24,7 @@ from tests.stand.bind import Primary
 from tests.stand.pebble import Pebble
 from tests.stand.proxy import Answer as OfCa
 from tests.stand.proxy import Proxy
+from tests.stand.server import wait_until
 
 DAY = timedelta(days=1)
 
@@ -34,6 +38,14 @@ def here(tmp_path: Path) -> Iterator[World]:
 def window(begin: datetime, end: datetime, url: str = "") -> str:
     said = {"start": begin.isoformat(), "end": end.isoformat()}
     return json.dumps({"suggestedWindow": said, "explanationURL": url})
+
+
+def answered(primary: Primary, here: World, ca: Pebble, proxy: Proxy) -> None:
+    """Have the site use a CA that is behind a proxy, which may change what it says."""
+    here.site.use(ca)
+    here.site.ca = here.site.ca.replace(ca.directory, proxy.directory)
+    here.site.publish(primary)
+    here.site.write()
 
 
 def without_look(top: Path) -> None:
@@ -72,9 +84,22 @@ async def test_what_pebble_answers(here: World) -> None:
     assert past.end < now.timestamp()
     assert await answer(window(now + 2 * DAY, now + DAY)) is Fault.LASTING
     assert await answer('{"suggestedWindow": 7}') is Fault.LASTING
+    assert await answer("{") is Fault.LASTING
+    for year in (1970, 9999):
+        odd = await answer(
+            window(datetime(year, 1, 1, tzinfo=UTC), datetime(year, 1, 2, tzinfo=UTC))
+        )
+        assert isinstance(odd, WindowAnswer)
+        none = looked(None, odd, Life(now, now + 90 * DAY), now)
+        assert (none.begin, none.urgent_since, none.failures) == (None, None, 1)
     other = f"{ident.partition('.')[0]}.AQ"
     assert await ask(net, server, other, now, now) is Fault.TEMPORARY
     assert await ask(net, server, other, now - DAY, now) is Fault.LASTING
+    os.kill(ca.pid, signal.SIGSTOP)
+    try:
+        assert await ask(net, server, ident, now, now, seconds=0.5) is Fault.TEMPORARY
+    finally:
+        os.kill(ca.pid, signal.SIGCONT)
     ca.stop()
     assert await answer() is Fault.TEMPORARY
 
@@ -107,7 +132,7 @@ def _replaced_now(here: World, primary: Primary, ca: Pebble) -> str:
     here.site.write_service(CERT, [ZONE], more)
     here.site.start()
     first = here.site.wait_settled()[CERT]
-    here.site.wait_lines(lambda _: _looked(here, CERT), "a look at the window")
+    wait_until(lambda: _looked(here, CERT), "a look at the window")
     curr = here.site.status()[CERT]["curr"]
     assert curr["renewal_info"]["start"] < curr["renewal_info"]["end"]
     begin, end = (curr["renewal_info"][name] for name in ("start", "end"))
@@ -132,6 +157,49 @@ def _replaced_now(here: World, primary: Primary, ca: Pebble) -> str:
     assert "CA suggests" in shown
     assert here.site.stop() == 0
     return renewal_id(pem.encode())
+
+
+def test_a_now_for_ever_is_one_order_and_windows_of_other_times_are_none(here: World) -> None:
+    """What the CA has just issued it wants replaced as well, whatever is issued."""
+    primary = here.bind()
+    ca = here.pebble(primary)
+    begin = datetime(9999, 1, 1, tzinfo=UTC)
+
+    def changed(answer: OfCa) -> OfCa:
+        if "renewal" in answer.path.lower():
+            text = window(begin, begin + timedelta(minutes=30), "https://ca.example/for-ever")
+            return replace(answer, body=text.encode())
+        return answer
+
+    with Proxy(ca, changed) as proxy:
+        answered(primary, here, ca, proxy)
+        for year in (9999, 1970):
+            begin = datetime(year, 1, 1, tzinfo=UTC)
+            here.site.start()
+            here.site.wait_settled()
+            wait_until(lambda: _looked(here, CERT), "a look at the window")
+            curr = here.site.status()[CERT]["curr"]
+            assert curr["renewal_info"]["failures"] == 1
+            assert curr["renewal_info"]["start"] is None
+            assert here.site.status()[CERT]["replace_now"] is None
+            here.site.stop()
+            without_look(here.site.top)
+        assert ca.orders() == 1
+
+        begin = datetime.now(UTC) - timedelta(hours=1)
+        here.site.start()
+        here.site.wait_line("replaced now: its window", 2)
+        after = here.site.wait_settled()[CERT]
+        for _ in range(2):
+            assert ca.orders() == 2
+            assert "is left until" in after["replace_now"]
+            assert here.site.ctl("check", status=None).returncode == 2
+            here.site.stop()
+            without_look(here.site.top)
+            here.site.start()
+            here.site.wait_line("replaced now: its window")
+            after = here.site.wait_settled()[CERT]
+        here.site.stop()
 
 
 def _looked(here: World, cert: str) -> bool:

@@ -63,6 +63,8 @@ def test_back_and_forth(site: Site) -> None:
         said = back(site, "example.com:web-ec")
         assert "rolled-and-deployed" in codes_in(said[-1])
         assert "put-back" in events(said)
+        notices = [one["params"] for one in said if one.get("method") == "progress"]
+        assert {one["text_code"] for one in notices} >= {"back-asked", "put-back", "set-rolled"}
         found = site.status(WEB)[WEB]
         assert (found["curr"]["serial"], found["next"]) == (want, None)
         assert found["phase"] == "settled"

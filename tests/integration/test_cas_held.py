@@ -124,13 +124,13 @@ def other_signer(site: OldSite) -> None:
         (empty_key, "root", "privkey.pem is not a usable private key"),
         (encrypted_key, "root", "protected by a password"),
         (key_of_another, "root", "privkey.pem does not match cert.pem"),
-        (no_curr, "root", "it has no curr, but it was in use before: there is set"),
-        (no_tree, "root", "it has no curr, but it was in use before: there is its certificate"),
+        (no_curr, "root", "in use before: there is set"),
+        (no_tree, "root", "in use before: there is its certificate"),
         (dangling, "root", "and nothing where it leads to"),
         (no_trace, "sub", "there is what it signed, example.com/"),
         (other_name, "root", "the service file asks for the name"),
         (other_key, "root", "the service file asks for a key rsa"),
-        (other_signer, "sub", "says that it signs itself; its certificate is from another CA"),
+        (other_signer, "sub", "its certificate is from another CA"),
     ],
 )
 def test_what_would_make_another_ca_is_told_and_nothing_is_changed(

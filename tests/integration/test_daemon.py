@@ -327,7 +327,7 @@ def test_an_unusable_ca_stops_only_what_it_signs(site: Site) -> None:
 
     site.start()
     status = site.wait_settled(WEB)
-    site.wait_line("the CA ca/lost has no certificate to sign with")
+    site.wait_line("ca/lost has no certificate")
     one = site.status(WEB)[WEB]
     assert one["curr"] is None
     assert one["attempts"] >= 1
@@ -439,7 +439,7 @@ def test_a_refused_configuration_stays_visible_until_a_good_one_is_loaded(site: 
     loaded = site.ctl("reload")
     assert "[globals] of ssl-mgr.conf: cmd_timeout\n" in loaded.stdout
     assert "[smtp] of ssl-mgr.conf is new\n" in loaded.stdout
-    site.wait_line("0 changed; [globals] of ssl-mgr.conf: cmd_timeout; [smtp] of ssl-mgr.conf is")
+    site.wait_line("[globals] of ssl-mgr.conf: cmd_timeout; [smtp]")
     assert json.loads(site.ctl("status", "--json").stdout)["daemon"]["refused"] is None
     assert "SSLMD OK" in site.ctl("check").stdout
 

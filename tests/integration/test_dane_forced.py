@@ -35,14 +35,14 @@ def test_a_forced_roll_breaks_what_it_says_for_as_long_as_it_says(world: DaneWor
     site.wait_line(SEEN)
     refused = site.ctl("roll", ARG, status=1)
     told = refused.stdout + refused.stderr
-    assert re.search(r"rolls by [a-z]+ at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", told), told
+    assert re.search(r"at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", told), told
     assert "--force" in told
     assert site.cert()["curr"]["serial"] == before
 
     done = site.ctl("roll", "--force", ARG)
     told = done.stdout + done.stderr
     said = re.search(
-        rf"clients that check DANE may refuse example.com:{world.port}, {HOST}:{world.port} "
+        rf"check DANE may refuse example.com:{world.port}, {HOST}:{world.port} "
         r"for up to (\d+) s, until (\S+ \S+) UTC",
         told,
     )
@@ -75,7 +75,8 @@ def test_with_a_key_that_is_known_nothing_is_waited_for(world: DaneWorld) -> Non
     before = str(site.cert()["curr"]["serial"])
     done = site.ctl("renew", "--force", "--reuse", ARG)
     told = done.stdout + done.stderr
-    assert "with the key of curr: TLSA records with selector 1 stay, so there is no wait" in told
+    assert "with the key of curr" in told
+    assert "there is no wait" in told
     before = world.wait_rolled(before)
     assert time.monotonic() - began < wait
     assert world.served() == old

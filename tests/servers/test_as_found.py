@@ -13,6 +13,9 @@ from sslmd.core.errors import Permanent
 from sslmd.core.events import ProdUpdated, ServersWanting
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
+from sslmd.core.reason import Reason
+from sslmd.core.told import Odd
+from sslmd.core.words.sentence import say, written
 from sslmd.servers import as_found, production
 from tests.stand.tools import INT, NOW, WEB, Site
 
@@ -134,7 +137,7 @@ async def test_a_set_without_a_bundle_in_both_trees_is_the_same(site: Site) -> N
 
 async def test_keys_that_others_could_read_are_closed_and_told(site: Site) -> None:
     told: list[tuple[str, str]] = []
-    site.tools.telling.tell = lambda event, text, cert: told.append((event, text))
+    site.tools.telling.tell = lambda event, line, _: told.append((event, written(line)))
     wide = [
         site.in_prod() / "curr/privkey.pem",
         site.in_prod() / "curr/bundle.pem",
@@ -217,19 +220,19 @@ async def test_an_interrupted_first_start_restarts_nothing(site: Site) -> None:
 
 def keys(prod: str) -> str:
     remarks = as_found.ca_keys(prod, INT, managed=True)
-    return remarks[-1] if remarks else ""
+    return say(remarks[-1]) if remarks else ""
 
 
 def test_keys_of_a_ca_are_reported(site: Site) -> None:
     prod = str(site.prod)
-    assert "remove these files" in as_found.ca_keys(prod, INT, managed=False)[-1]
+    assert as_found.ca_keys(prod, INT, managed=False)[-1].get("arg") is None
     text = keys(prod)
     curr = site.in_prod(INT) / "curr"
-    assert text.startswith(f"keys of the CA are in production: {curr}/privkey.pem, {curr}/bundle")
+    assert f"{curr}/privkey.pem, {curr}/bundle" in text
     assert "sslmctl deliver ca:my-int" in text
     (curr / "privkey.pem").chmod(0o644)
     wide, _ = as_found.ca_keys(prod, INT, managed=True)
-    assert wide.startswith(f"{curr}/privkey.pem could be read by others; it is 0600 now")
+    assert wide == Reason(Odd.KEY_WAS_WIDE, path=f"{curr}/privkey.pem")
     assert stat.S_IMODE((curr / "privkey.pem").stat().st_mode) == 0o600
     assert len(as_found.ca_keys(prod, INT, managed=True)) == 1
     shutil.copytree(curr, site.in_prod(INT) / "next")
@@ -251,9 +254,8 @@ def test_nothing_is_closed_where_others_can_write(site: Site) -> None:
         mode = stat.S_IMODE(folder.stat().st_mode)
         folder.chmod(0o777)
         why, reported = as_found.ca_keys(str(site.prod), INT, managed=True)
-        assert why.startswith(f"{folder} can be written by everybody (uid ")
-        assert why.endswith(f", mode 0777); run: chmod o-w {folder}")
-        assert reported.startswith("keys of the CA are in production")
+        assert f"run: chmod o-w {folder}" in say(why)
+        assert reported.code is Odd.CA_KEYS_IN_PRODUCTION
         folder.chmod(mode)
     assert stat.S_IMODE((curr / "privkey.pem").stat().st_mode) == 0o644
     (site.in_prod() / "next").chmod(0o777)

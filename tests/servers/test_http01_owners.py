@@ -18,7 +18,7 @@ import pytest
 
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.servers import http01
-from sslmd.store.walk import Walk, apart
+from sslmd.store.foreign import ForeignFolder, apart
 from tests.stand import sshd
 from tests.stand.attacker import NOBODY, let_by_acl
 from tests.stand.far_shell import applets
@@ -293,8 +293,8 @@ def test_a_thread_of_its_own_has_no_more_than_the_owner(www: Path) -> None:
     try:
 
         def status() -> tuple[str, list[int]]:
-            with Walk() as walk:
-                walk.follow(str(www), make=False)
+            with ForeignFolder() as folder:
+                folder.follow(str(www), make=False)
                 lines = Path("/proc/thread-self/status").read_text().splitlines()
                 table = dict(line.split(":", 1) for line in lines)
                 return table["Uid"].split()[3], [int(one) for one in table["Groups"].split()]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.config.model import Probe, ProbeWord
+from sslmd.config.model import Probe
 from sslmd.core.errors import Transient
+from sslmd.core.starttls import ProbeWord
 from sslmd.net.inside import Inside
 from sslmd.net.probe import facts_of
 from sslmd.net.probe_messages import Reach, Served, described

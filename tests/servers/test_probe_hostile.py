@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.config.model import ProbeWord
+from sslmd.core.starttls import ProbeWord
 from sslmd.net.handshake import MOST_BYTES, MOST_DH_BITS
 from sslmd.net.inside import Inside
 from sslmd.net.probe_messages import Served

@@ -152,7 +152,7 @@ class StillLoop(Loop):
 
 
 class Tools:
-    """All that workers take, as the planner makes it."""
+    """All that workers take, as the hub makes it."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class Site:
             for name, text in {**_FILES, "ssl-mgr.conf": main, **(files or {})}.items():
                 self.write(name, text)
         self.now = now
-        self.remarks: list[str] = []
+        self.remarks: list[Reason] = []
         self.gate: tools.RollGate = Open()
         config = load(top / "conf.d")
         self.tree = Tree(str(config.globals.certs_dir))

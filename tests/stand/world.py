@@ -1,4 +1,4 @@
-"""A simulated world for the planner: certificates without cryptography, on a virtual clock.
+"""A simulated world for decisions: certificates without cryptography, on a virtual clock.
 
 It carries out what `decide` says, with random failures, sleeps and clock jumps, and remembers
 what was ordered and when.

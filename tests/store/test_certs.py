@@ -13,8 +13,11 @@ import pytest
 from sslmd.core.jobs import MakeKey
 from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import SetName
+from sslmd.core.reason import Held, Reason
 from sslmd.core.roll_wait import BACKDATED, issued_at
 from sslmd.core.state import CertState, Phase
+from sslmd.core.told import Odd, Would
+from sslmd.core.words.sentence import say
 from sslmd.store import certs, sets, state
 from tests.reasons import because
 from tests.stand.tools import INT, NOW, ROOT, WEB, Site
@@ -83,7 +86,7 @@ def test_a_tree_of_ssl_mgrs_is_adopted(site: Site) -> None:
     as_ssl_mgr_left_it(site)
     for cert, was in before.items():
         loaded = site.read(cert)
-        assert loaded.hold == ""
+        assert loaded.hold is None
         assert loaded.unsaved  # the draw
         assert loaded.state.adopted
         assert loaded.state.curr is not None
@@ -92,9 +95,8 @@ def test_a_tree_of_ssl_mgrs_is_adopted(site: Site) -> None:
         assert loaded.state.prev == was.prev
         assert loaded.state.phase is Phase.ROLLED
         keys = sorted((site.place(cert) / "db").glob("*/privkey.pem"))  # those of older sets, too
-        assert sorted(loaded.remarks) == [
-            f"{key} could be read by others; it is 0600 now, consider a new key" for key in keys
-        ]
+        assert {one.code for one in loaded.remarks} == {Odd.KEY_WAS_WIDE}
+        assert sorted(str(one["path"]) for one in loaded.remarks) == list(map(str, keys))
         assert all(stat.S_IMODE(key.stat().st_mode) == 0o600 for key in keys)
         # The remark is made once.
         assert site.read(cert).remarks == []
@@ -107,8 +109,8 @@ def test_an_older_set_that_is_somebody_elses_holds_nothing_up(site: Site) -> Non
     older = min((site.place() / "db").iterdir()) / "privkey.pem"
     os.chown(older, 65534, -1)
     loaded = site.read(WEB)
-    assert loaded.hold == ""
-    assert any(f"{older} belongs to uid 65534" in remark for remark in loaded.remarks)
+    assert loaded.hold is None
+    assert any(f"{older} belongs to uid 65534" in say(one) for one in loaded.remarks)
 
 
 async def test_an_adopted_tree_comes_to_rest_without_a_new_key(site: Site) -> None:
@@ -142,7 +144,7 @@ def test_an_incomplete_next_is_there_but_not_complete(site: Site, files: tuple[s
         shutil.copy(site.place() / "curr" / file, folder)
     (site.place() / "next").symlink_to(f"db/{name}")
     loaded = site.read(WEB)
-    assert loaded.hold == ""
+    assert loaded.hold is None
     assert loaded.state.phase is Phase.KEYED
     assert loaded.state.next is not None
     assert loaded.state.next.problem == ("no cert.pem" if files else "no privkey.pem")
@@ -164,20 +166,19 @@ def test_bad_notes_are_set_aside_and_never_lost(site: Site, nonsense: str) -> No
     path = site.place() / "state.toml"
     path.write_bytes(nonsense.encode())
     loaded = site.read(WEB)
-    assert loaded.hold == ""
+    assert loaded.hold is None
     assert loaded.state.curr == site.state(WEB).curr
     (aside,) = site.place().glob("state.toml.bad-*")
     assert aside.read_bytes() == nonsense.encode()
     (remark,) = loaded.remarks
-    assert str(aside) in remark
-    assert "is made again" in remark
+    assert (remark.code, remark["aside"]) == (Odd.STATE_ASIDE, str(aside))
     assert not path.exists()
 
 
 def test_two_bad_files_of_one_second_are_both_kept(site: Site) -> None:
     for number in range(3):
         (site.place() / "state.toml").write_text(f"bad {number}")
-        assert site.read(WEB).hold == ""
+        assert site.read(WEB).hold is None
     kept = sorted(path.read_text() for path in site.place().glob("state.toml.bad-*"))
     assert kept == ["bad 0", "bad 1", "bad 2"]
 
@@ -187,16 +188,18 @@ def test_notes_of_a_later_version_are_left_alone_and_their_certificate_too(site:
     path.write_text("version = 2\nnew = 'things'\n")
     (site.place() / "next").symlink_to(os.readlink(site.place() / "curr"))
     loaded = site.read(WEB)
-    assert "is left alone, and its certificate too: it is of version 2" in loaded.hold
+    assert loaded.hold is not None
+    assert loaded.hold.code is Held.LATER_STATE
+    assert "version 2" in say(loaded.hold)
     assert path.read_text() == "version = 2\nnew = 'things'\n"
     assert os.path.lexists(site.place() / "next")
-    assert site.read(INT).hold == ""
+    assert site.read(INT).hold is None
 
 
 def test_deleted_notes_lose_only_history(site: Site) -> None:
     (site.place() / "state.toml").unlink()
     loaded = site.read(WEB)
-    assert loaded.hold == ""
+    assert loaded.hold is None
     assert loaded.remarks == []
     assert loaded.state.curr == site.state(WEB).curr
     assert loaded.state.prev == site.state(WEB).prev
@@ -321,10 +324,11 @@ async def test_unreadable_things_hold_that_certificate_alone(site: Site) -> None
         harm(place)
         again = Site(top, now=site.now)
         hold = again.registry[WEB].hold
-        assert hold.startswith("left alone: "), harm
-        assert str(place) in hold
-        assert "; " in hold, hold
-        assert again.registry[INT].hold == again.registry[ROOT].hold == ""
+        assert hold is not None
+        assert hold.code is Held.LEFT_ALONE, harm
+        assert str(place) in say(hold)
+        assert "; " in say(hold), hold
+        assert again.registry[INT].hold is again.registry[ROOT].hold is None
         await again.rest()  # nothing is done with it
 
 
@@ -335,7 +339,7 @@ def test_files_that_make_no_sense_are_a_problem_of_the_set_not_a_hold(site: Site
         for bad in (b"", b"\x00\xff" * 50, good[: len(good) // 2], good + good, b"-----BEGIN "):
             path.write_bytes(bad)
             loaded = site.read(WEB)
-            assert loaded.hold == "", file
+            assert loaded.hold is None, file
             assert loaded.state.curr is not None
             assert not loaded.state.curr.complete, (file, bad)
         path.write_bytes(good)
@@ -375,7 +379,7 @@ def test_a_look_finds_what_a_load_would_and_changes_nothing(site: Site) -> None:
     loaded = certs.load(site.tree, WEB, draw=lambda: 0.5, now=site.now)
     assert looked == loaded
     assert looked.state.next is None
-    assert looked.repairs == [f"{site.place()}/next leads to the same set as curr: removed"]
+    assert looked.repairs == [Reason(Would.REMOVE_NEXT, path=f"{site.place()}/next")]
     assert len(looked.wide) == 2
     assert all(path.endswith("privkey.pem") for path in looked.wide)
     # Now it was put right.
@@ -389,9 +393,8 @@ def test_a_look_sets_no_bad_notes_aside(site: Site) -> None:
     before = everything(site.place().parents[1])
     looked = look(site)
     assert everything(site.place().parents[1]) == before
-    (said,) = looked.repairs
-    assert said.startswith(f"{notes}: ")
-    assert said.endswith(": set aside, and made again")
+    (told,) = looked.repairs
+    assert (told.code, told["path"]) == (Would.SET_ASIDE, str(notes))
     assert looked.state == certs.load(site.tree, WEB, draw=lambda: 0.5, now=site.now).state
 
 
@@ -401,5 +404,5 @@ def test_a_look_holds_what_a_load_holds(site: Site) -> None:
     curr = (site.place() / "curr").resolve()
     os.chown(curr / "privkey.pem", 65534, -1)
     looked = look(site)
-    assert "belongs to uid 65534" in looked.hold
+    assert "belongs to uid 65534" in say(looked.hold)
     assert looked == certs.load(site.tree, WEB, draw=lambda: 0.5, now=site.now)

@@ -70,7 +70,7 @@ async def carried_on(killed: Killed) -> Site:
     site = Site(killed.top, now=NOW)
     site.later(days=60, hours=3)
     assert site.remarks == []
-    assert site.registry[WEB].hold == ""
+    assert site.registry[WEB].hold is None
     before = check_curr(site)
     await site.rest()
     after = check_curr(site)

@@ -24,13 +24,14 @@ from sslmd.core.state import (
 )
 from sslmd.store.certs import Loaded
 from sslmd.store.reading import MANY, helpers_for, read_all
+from tests.reasons import because
 
 WHICH = [CertId("example.com", f"s{number}") for number in range(320)]
 DAEMON = os.getpid()
 
 
 def read(which: Sequence[CertId]) -> dict[CertId, Loaded]:
-    return {cert: Loaded(CertState(), hold=str(cert)) for cert in which}
+    return {cert: Loaded(CertState(), hold=because(str(cert))) for cert in which}
 
 
 def read_unless_helper(which: Sequence[CertId]) -> dict[CertId, Loaded]:
@@ -50,14 +51,14 @@ def die_as_helper(which: Sequence[CertId]) -> dict[CertId, Loaded]:
 def test_all_are_read_in_their_order(helpers: int, count: int) -> None:
     found = read_all(read, WHICH[:count], helpers)
     assert list(found) == WHICH[:count]
-    assert all(one.hold == str(cert) for cert, one in found.items())
+    assert all(one.hold == because(str(cert)) for cert, one in found.items())
 
 
 @pytest.mark.parametrize("failing", [read_unless_helper, die_as_helper])
 def test_what_a_helper_does_not_deliver_is_read_by_the_daemon(failing: object) -> None:
     found = read_all(failing, WHICH, 2)  # type: ignore[arg-type]
     assert list(found) == WHICH
-    assert all(one.hold == str(cert) for cert, one in found.items())
+    assert all(one.hold == because(str(cert)) for cert, one in found.items())
 
 
 def _children() -> str:
@@ -92,6 +93,6 @@ def test_what_a_helper_packs_is_what_it_read() -> None:
         servers=(Server("web", "host", ServerPhase.DELIVERED, name, unseen=Unseen("why")),),
         trouble=trouble,
     )
-    loaded = Loaded(state, remarks=["odd"], unsaved=True)
+    loaded = Loaded(state, remarks=[because("odd")], unsaved=True)
     every = read_all(lambda which: dict.fromkeys(which, loaded), WHICH, 1)
     assert all(one == loaded for one in every.values())

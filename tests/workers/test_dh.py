@@ -32,7 +32,7 @@ class World:
         self.top = top
         self.site = Site(top, f"{MAIN}\n[dh]\ngroups = ['ALL']\n{table}\n", now=NOW)
         self.told: list[str] = []
-        self.site.tools.telling.tell = lambda event, text, _: self.told.append(f"{event}: {text}")
+        self.site.tools.telling.tell = lambda event, line, _: self.told.append(f"{event}: {line}")
         self.folder = self.site.prod / "example.com/dh"
 
     async def write(self) -> list[str]:

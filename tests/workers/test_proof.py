@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.config.model import Probe, ProbeWord
+from sslmd.config.model import Probe
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import CertId
+from sslmd.core.starttls import ProbeWord
 from sslmd.core.state import Unseen
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.proof import Sight, name_of

@@ -18,7 +18,7 @@ from sslmd.core.errors import SslmError, Transient
 from sslmd.core.host.needs import Belonging
 from sslmd.core.jobs import Copy, Told
 from sslmd.core.names import CertId
-from sslmd.core.words.sentence import say
+from sslmd.core.words.sentence import say, written
 from sslmd.daemon.hosts import Hosts
 from sslmd.store import files
 from sslmd.store.layout import Tree
@@ -160,7 +160,7 @@ async def test_where_copies_go_is_in_our_tree(liar: Liar) -> None:
 
 async def test_folders_are_named_that_we_asked_for(liar: Liar) -> None:
     told: list[str] = []
-    liar.site.tools.telling.tell = lambda _what, text, _cert: told.append(text)
+    liar.site.tools.telling.tell = lambda _what, line, _cert: told.append(written(line))
     prod = liar.site.tools.site.config.globals.prod_cert_dir
     good = lines("in", [f"{prod}/.sslmd-in.123.abcdefghij"])
     opened = server_class("web", EVERYTHING, "key_mode = '0640'", "key_group = '0'")
@@ -189,7 +189,7 @@ async def test_whatever_a_host_says_is_borne(liar: Liar) -> None:
     """No bug, no stall, nothing raw, and a note that can be read."""
     hosts = await liar.hosts()
     told: list[str] = []
-    liar.site.tools.telling.tell = lambda _what, text, _cert: told.append(text)
+    liar.site.tools.telling.tell = lambda _what, line, _cert: told.append(written(line))
     prod = liar.site.tools.site.config.globals.prod_cert_dir
     place = lines("in", [f"{prod}/.sslmd-in.123.abcdefghij"])
     for seed in range(60):

@@ -100,6 +100,7 @@ class AlarmWords(StrEnum):
     OPEN = "Alarms that stand now: {number}. To see them: sslmctl alarms"
     NONE_OPEN = "All clear: no alarm stands now."
     LEFT = "[{left} left, until {at}][expired {ago} ago, at {at}]"
+    TEST = "{host}: this is a test of sslmd: messages arrive here"
     SILENCE = "{what} is silent until {until}, by {who}: {why}"
 
 

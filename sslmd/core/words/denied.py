@@ -105,6 +105,12 @@ DENIED: Mapping[Denied, str | Callable[[Facts], str]] = {
     Denied.MIN_ROLL_WITH: "{flag} does not wait for min_roll_mins; leave one of them out",
     Denied.MIN_ROLL_MOST: "min_roll_mins can be {most} at most (a year), not {minutes}",
     Denied.SILENCE_LENGTH: "a silence has an end, {most} days from now at most: --for 2d",
+    Denied.SILENCE_WHAT: (
+        "{what}: there is no such certificate, group, host, zone or kind of alarm; kinds are "
+        "{kinds}"
+    ),
+    Denied.NO_SILENCE: "there is no silence about {what}; to see them: sslmctl silence --list",
+    Denied.NO_NOTIFIER: "there is no [[[[notify]]]][ of the name {named}][; there are {known}]",
     Denied.SILENCE_WHY: "say why {what} is to be silent, for those who wonder: --why TEXT",
     Denied.ACTION: "action is auth or cleanup, not {named}",
     Denied.WEEK_USED: (

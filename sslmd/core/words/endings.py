@@ -90,6 +90,17 @@ ANSWERS: Mapping[Answered, str | Callable[[Mapping[str, Any]], str]] = {
     Answered.NOTHING_TO_REFRESH: (
         "nothing to do: [[dns]] has neither acme_dir nor tlsa_dirs nor restart_cmd"
     ),
+    Answered.OFF_DECK: "set {set} is taken off the deck; it stays in db/ until it is cleaned up",
+    Answered.RENEWED_AGAIN: (
+        "set {set} is renewed as soon as it is in use again ({why}), and what is new then is "
+        "rolled {wait} later at the earliest[; {kept:if}to keep it, have the service file ask for "
+        "what it is, and reload]"
+    ),
+    Answered.TOO_EARLY: "before the wait for its TLSA records is over: {harm}",
+    Answered.ISSUED_BEFORE: (
+        "{used} of {most} used[{known:if} at Let's Encrypt|, if this CA has the limit of Let's "
+        "Encrypt]: certificates that were issued for exactly these names, in 7 days"
+    ),
     Answered.FORECAST: _forecast,
     Answered.REPLACING: (
         "replacing certificates of {ca}: {done} of {number} done[, {failed} failed and are tried "

@@ -47,6 +47,9 @@ def _roll_blocked(facts: Facts) -> str:
 
 HELD: Mapping[Held, str | Callable[[Facts], str]] = {
     Held.NOTED: "{text}",
+    Held.LATER_STATE: "{path} is left alone, and its certificate too: {why}",
+    Held.LEFT_ALONE: "left alone: {why}",
+    Held.BROKEN: "left alone after an error of sslmd's own: {error}; see the journal",
     Held.CA_NO_CURR: (
         "it has no curr, but it was in use before: there is {remains}. Put the link curr back (it "
         f"leads to db/<set>); {_LOOKED_AT}. {_NEW_KEY}"

@@ -8,6 +8,11 @@ from sslmd.core.failed import Failed
 
 _SAID = "[: {said}]"
 
+_TAKEN = (
+    " and did not get it; somebody that it asks may have taken it over: systemctl restart sslmd, "
+    "and please report it with what the journal says"
+)
+
 
 _LET_IT = (
     "make its user by systemd-sysusers ({user}), and let the unit change to it, as the package's "
@@ -18,6 +23,19 @@ NET: Mapping[Failed, str] = {
     Failed.NET_GONE: (
         "the network process ended before it had an answer; the journal says why, and another one "
         "is started"
+    ),
+    Failed.NET_FAULT: (
+        "the network process met a fault of its own ({fault} in {operation}); please report it "
+        "with its trace in the journal[ ({more} more since this was last said)]"
+    ),
+    Failed.NET_FAULTY: "{times} times within an hour, {why}",
+    Failed.NET_FORGED: (
+        f"the network process asked for a signature that nothing under way needs ({{what}}){_TAKEN}"
+        "[ ({more} more since this was last said)]"
+    ),
+    Failed.NET_FORGES: (
+        "the network process asked {times} times within a day for signatures that nothing under "
+        f"way needs (the last one: {{what}}){_TAKEN}"
     ),
     Failed.NET_DOWN: (
         "the network process does not run, so no name server, CA or port can be asked: it {why}"

@@ -71,5 +71,21 @@ NOTIFY: Mapping[Failed, str | Callable[[Facts], str]] = {
     ),
     Failed.NOTIFY_FILE: "cannot read to_file {file}: {problem}; {remedy}",
     Failed.NOTIFY_NOBODY: "to_file {file} has no address; write one on a line",
+    Failed.CLOCK_BEHIND: (
+        "the clock is wrong, or was: it was set back[; what was seen before is of {at}]"
+    ),
+    Failed.DISK_FULL: "{path}: {free} MB and {entries} entries are free on its file system",
+    Failed.ALARMS_UNSAVED: (
+        "{path}: cannot be written: {why}; after a restart what was reported is reported again"
+    ),
+    Failed.CONFIG_REFUSED: "{mistake}[ (and {more} more)]; {consequence}",
+    Failed.DH_FAILED: "{error}",
+    Failed.NOT_ALIVE: "no sign of life is given: {why}",
+    Failed.PLAN_OLD: "nothing was planned for hours; please report it",
+    Failed.LOOK_OLD: "nobody has looked for alarms for some time; please report it",
+    Failed.ALIVE_REFUSED: (
+        "alive_url: {host} [answers with status {status}|cannot be reached]; correct it in "
+        "ssl-mgr.conf"
+    ),
     Failed.FIX_NOTIFY_COMMAND: "correct command of [[[[notify]]]] or install the program",
 }

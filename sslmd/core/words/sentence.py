@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from sslmd.core.failed import Failed
-from sslmd.core.plain import clock, day, minute, some_of
+from sslmd.core.plain import clock, day, hour, minute, some_of
 from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Held, Reason, Why
-from sslmd.core.told import Answered, Denied, Happened
+from sslmd.core.told import Answered, Denied, Doing, Happened, Odd, Would
 from sslmd.core.words.acme import ACME
 from sslmd.core.words.decisions import DECISIONS
 from sslmd.core.words.denied import DENIED
 from sslmd.core.words.dns import DNS
+from sslmd.core.words.doing import DOING, ODD, WOULD
 from sslmd.core.words.endings import ANSWERS, ENDINGS
 from sslmd.core.words.happened import HAPPENED
 from sslmd.core.words.held import HELD
@@ -41,6 +42,9 @@ TABLES: Mapping[type[Code], Mapping[Any, str | Callable[..., str]]] = {
     Ended: ENDINGS,
     Failed: {**ACME, **DNS, **HOSTS, **NET, **NOTIFY},
     Happened: HAPPENED,
+    Doing: DOING,
+    Odd: ODD,
+    Would: WOULD,
     Denied: DENIED,
     Answered: ANSWERS,
 }
@@ -116,6 +120,7 @@ STYLES: dict[str, Callable[[Fact], str]] = {
     "": written,
     "minute": _time(minute),
     "day": _time(day),
+    "hour": _time(hour),
     "days": _days,
     "span": span,
     "and": _joined(" and "),
@@ -124,6 +129,7 @@ STYLES: dict[str, Callable[[Fact], str]] = {
     "steps": _joined(" -> "),
     "or": _joined(" or "),
     "some": _some(5),
+    "three": _some(3),
     "two": _some(2),
     "if": lambda _: "",
 }

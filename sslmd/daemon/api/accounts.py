@@ -18,7 +18,7 @@ from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.users import denied
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.net.acme_messages import DIRECTORY, AcmeDirectory, OfServer
 from sslmd.wire.messages import ErrorCode
 from sslmd.wire.params import Params
@@ -35,8 +35,8 @@ KNOWN = timedelta(hours=1)
 class AccountMethods:
     """Answers both."""
 
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
         self._identities: dict[str, tuple[datetime, tuple[str, ...]]] = {}
 
     async def listed(self, client: Client, params: Params) -> dict[str, Any]:
@@ -62,14 +62,14 @@ class AccountMethods:
         if not of:
             raise denied(Reason(Denied.ACCOUNT_OF_WHAT), ErrorCode.INVALID_PARAMS)
         chosen = [one for one in await self._uses(of) if one.folder is not None]
-        if of in self._planner.site.config.cas:
+        if of in self._hub.site.config.cas:
             chosen = [one for one in chosen if one.home.is_shared]
         if not chosen:
             raise denied(Reason(Denied.NO_ACCOUNT_THERE, named=of))
         changed = []
         for use in chosen:
             what = await actions[action](use, params)
-            self._planner.telling.tell("account-changed", f"{use.name}: {say(what)}", None)
+            self._hub.telling.tell("account-changed", what.of(use.name), None)
             changed.append({"name": use.name, "text": say(what)})
         return {"changed": changed}
 
@@ -77,9 +77,9 @@ class AccountMethods:
 
     async def _uses(self, of: str) -> list[AccountUse]:
         """Return the accounts of a CA, of a certificate, or all for ""."""
-        planner = self._planner
-        config = planner.site.config
-        uses = await planner.threads.in_thread(account_uses, config, planner.site.tree)
+        hub = self._hub
+        config = hub.site.config
+        uses = await hub.threads.in_thread(account_uses, config, hub.site.tree)
         if not of:
             return uses
         named = [one for one in uses if of in (one.ca, one.name)]
@@ -88,11 +88,11 @@ class AccountMethods:
         if ":" not in of and "/" not in of:
             known = tuple(sorted(ca.name for ca in config.cas.values() if not ca.is_own))
             raise denied(Reason(Denied.NO_CA, named=of, known=known), ErrorCode.INVALID_PARAMS)
-        certs = set(planner.registry.select([of]))
+        certs = set(hub.registry.select([of]))
         return [one for one in uses if certs & set(one.certs)]
 
     def _cas(self, of: str, *, every: bool) -> Sequence[str]:
-        config = self._planner.site.config
+        config = self._hub.site.config
         shared = [ca for ca in config.cas.values() if not ca.is_own]
         if every and not of:
             return [ca.name for ca in shared if ca.account is CaAccount.SHARED]
@@ -108,7 +108,7 @@ class AccountMethods:
     # --- what is told ---
 
     async def _row(self, use: AccountUse, *, in_full: bool) -> dict[str, Any]:
-        in_thread, folder = self._planner.threads.in_thread, use.folder
+        in_thread, folder = self._hub.threads.in_thread, use.folder
         row = {
             "name": use.name,
             "ca": use.ca or None,
@@ -142,11 +142,11 @@ class AccountMethods:
 
     async def _identities_of(self, server: AcmeServer) -> tuple[str, ...]:
         """Return how CAA records name a CA, as it says; () if it does not."""
-        now = self._planner.site.now()
+        now = self._hub.site.now()
         at, known = self._identities.get(server.url, (now - KNOWN, ()))
         if now - at < KNOWN:
             return known
-        accounts = self._planner.ordering.accounts
+        accounts = self._hub.ordering.accounts
         try:
             address = await accounts.in_thread(address_of, server)
             async with asyncio.timeout(ASKING):
@@ -161,13 +161,13 @@ class AccountMethods:
 
     async def _contact(self, use: AccountUse, params: Params) -> Reason:
         emails = params.texts("emails")
-        accounts = self._planner.ordering.accounts
+        accounts = self._hub.ordering.accounts
         answer = await account_changes.set_contact(accounts, use.home, use.server, emails)
         contact = tuple(one.removeprefix("mailto:") for one in answer.contact) or emails
         return Reason(Answered.CONTACT_SET, emails=contact)
 
     async def _roll_over(self, use: AccountUse, _: Params) -> Reason:
-        accounts = self._planner.ordering.accounts
+        accounts = self._hub.ordering.accounts
         after = await account_changes.roll_over(accounts, use.home, use.server)
         return Reason(Answered.KEY_CHANGED, url=after.uri, folder=after.folder.path)
 
@@ -175,23 +175,23 @@ class AccountMethods:
         if not params.flag("sure"):
             assert use.folder is not None
             raise denied(Reason(Denied.NOT_SURE, number=len(use.certs), url=use.folder.uri))
-        accounts = self._planner.ordering.accounts
+        accounts = self._hub.ordering.accounts
         aside = await account_changes.deactivate(accounts, use.home, use.server)
         return Reason(Answered.DEACTIVATED, aside=aside)
 
     async def _share(self, name: str) -> dict[str, Any]:
         """Have all certificates of a CA use one account, which is made first if there is none."""
-        planner = self._planner
-        accounts, ca = planner.ordering.accounts, planner.site.config.cas[name]
-        certs = [one for one, _ in acme_services(planner.site.config, name)]
+        hub = self._hub
+        accounts, ca = hub.ordering.accounts, hub.site.config.cas[name]
+        certs = [one for one, _ in acme_services(hub.site.config, name)]
         email = next((one.spec.subject.email for one in certs if one.spec.subject.email), "")
         server = server_of(ca, email)
         account = await accounts.shared(server)
-        now, before = planner.site.now(), await self._uses(name)
+        now, before = hub.site.now(), await self._uses(name)
         joining = [one for one in before if not one.home.is_shared]
         await accounts.in_thread(account_homes.share, account.home, server, now)
         what = Reason(Answered.SHARED, url=account.uri, number=len(joining))
-        planner.telling.tell("account-changed", f"{name}: {say(what)}", None)
+        hub.telling.tell("account-changed", what.of(name), None)
         row = {"name": name, "text": say(what), "url": account.uri}
         uses = [one for one in await self._uses(name) if one.home.is_shared]
         return {**row, "caa": [line for one in uses for line in await self._caa(one)]}

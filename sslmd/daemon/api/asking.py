@@ -27,7 +27,7 @@ from sslmd.core.state import Request as What
 from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api.users import denied
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import Bus, Record
 from sslmd.wire.messages import ErrorCode, Outcome
@@ -160,38 +160,38 @@ CANCELLED = Reason(Ended.CANCELLED)
 
 
 class Asking:
-    """Accepts and cancels requests; the planner carries them out."""
+    """Accepts and cancels requests; the loop carries them out."""
 
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
 
     async def ask(self, cert: CertId, ask: Ask) -> None:
         """Accept a request: it is on disk when this returns, and so done over crashes too.
 
         Raises `Transient` or `Permanent` if it could not be written down; then it is dropped.
         """
-        planner = self._planner
-        with planner.loop.held_back("cert", cert):
-            planner.registry.put(cert, Asked(ask))
+        hub = self._hub
+        with hub.loop.held_back("cert", cert):
+            hub.registry.put(cert, Asked(ask))
             try:
-                await planner.ledger.written(cert)
+                await hub.ledger.written(cert)
             except Exception as err:
-                if cert in planner.registry and planner.registry[cert].state.ask == ask:
+                if cert in hub.registry and hub.registry[cert].state.ask == ask:
                     why = Reason(Ended.NOT_NOTED, why=Said(text_of(err)))
-                    planner.registry.put(cert, AskDropped(planner.site.now(), why))
+                    hub.registry.put(cert, AskDropped(hub.site.now(), why))
                 raise
 
     async def try_out(self, cert: CertId, ask: TrialAsk) -> None:
         """Accept a trial: as `ask`, it is done over crashes too."""
-        planner = self._planner
-        with planner.loop.held_back("cert", cert):
-            planner.registry.put(cert, TrialAsked(ask))
+        hub = self._hub
+        with hub.loop.held_back("cert", cert):
+            hub.registry.put(cert, TrialAsked(ask))
             try:
-                await planner.ledger.written(cert)
+                await hub.ledger.written(cert)
             except Exception as err:
                 why = Reason(Ended.NOT_NOTED, why=Said(text_of(err)))
-                ended = TrialEnded(planner.site.now(), ask, why, failed=True)
-                planner.registry.put(cert, ended)
+                ended = TrialEnded(hub.site.now(), ask, why, failed=True)
+                hub.registry.put(cert, ended)
                 raise
 
     async def cancel(self, cert: CertId) -> Reason | None:
@@ -201,25 +201,25 @@ class Asking:
         Raises `Transient` or `Permanent` if that could not be written down; then the request
         does come again when the daemon starts.
         """
-        with self._planner.loop.held_back("cert", cert):
+        with self._hub.loop.held_back("cert", cert):
             dropped = await self._cancel(cert)
         if not dropped:
             return None
-        await self._planner.ledger.written(cert)
+        await self._hub.ledger.written(cert)
         return dropped[0] if len(dropped) == 1 else Reason(Answered.TAKEN_BACK, what=dropped)
 
     async def _cancel(self, cert: CertId) -> tuple[Reason, ...]:
         told: list[Reason] = []
-        attempt = self._planner.registry[cert].state.trial
+        attempt = self._hub.registry[cert].state.trial
         if attempt is not None:
-            now = self._planner.site.now()
-            self._planner.registry.put(cert, TrialEnded(now, attempt, CANCELLED))
-            await self._planner.queue.cancel(f"trial {cert}")
+            now = self._hub.site.now()
+            self._hub.registry.put(cert, TrialEnded(now, attempt, CANCELLED))
+            await self._hub.queue.cancel(f"trial {cert}")
             told.append(Reason(Answered.TRIAL_STOPPED, kind=attempt.kind))
-            if cert not in self._planner.registry or self._planner.registry[cert].state.ask is None:
+            if cert not in self._hub.registry or self._hub.registry[cert].state.ask is None:
                 # What goes on beside it by itself, nobody asked to stop.
                 return tuple(told)
-        ask = self._planner.registry[cert].state.ask if cert in self._planner.registry else None
+        ask = self._hub.registry[cert].state.ask if cert in self._hub.registry else None
         failed = False
         if ask is not None:
             # First, or the end of the job below would only bring the next one for it.
@@ -227,29 +227,29 @@ class Asking:
             code = Answered.ROLL_DROPPED if is_roll else Answered.RENEW_DROPPED
             back = Reason(Answered.BACK_DROPPED, set=ask.back) if ask.back else None
             told.append(back or Reason(code))
-            failed = self._planner.registry[cert].state.trouble is not None
-            self._planner.registry.put(cert, AskDropped(self._planner.site.now(), CANCELLED))
+            failed = self._hub.registry[cert].state.trouble is not None
+            self._hub.registry.put(cert, AskDropped(self._hub.site.now(), CANCELLED))
         making = any(
             isinstance(job, MakeKey | Certify | Order)
-            for job in self._planner.queue.in_lane(f"cert {cert}")
+            for job in self._hub.queue.in_lane(f"cert {cert}")
         )
         # What is due and failed waits for its next try, which the request would have brought on.
         if making or (failed and self._is_due(cert)):
             # First, too: what is due would begin again as soon as it is stopped.
-            told.append(self._planner.certs.rest(cert))
-        dropped = await self._planner.queue.cancel(f"cert {cert}")
+            told.append(self._hub.certs.rest(cert))
+        dropped = await self._hub.queue.cancel(f"cert {cert}")
         if dropped:
             # A thread may have come to its end after all: what it left on disk counts.
-            await self._planner.certs.look_again(cert)
+            await self._hub.certs.look_again(cert)
             if not making:
                 told.append(Reason(Answered.STOPPED))
-        if cert in self._planner.registry:  # a reload may have taken it away meanwhile
-            self._planner.loop.touch("cert", cert)
+        if cert in self._hub.registry:  # a reload may have taken it away meanwhile
+            self._hub.loop.touch("cert", cert)
         return tuple(told)
 
     def _is_due(self, cert: CertId) -> bool:
         """Whether it would be renewed at once, without being asked."""
-        job = decide(self._planner.registry.view(cert), self._planner.site.now()).job
+        job = decide(self._hub.registry.view(cert), self._hub.site.now()).job
         return isinstance(job, MakeKey | Certify | Order)
 
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from sslmd.core.plain import rfc3339
 from sslmd.core.reason import on_wire
 from sslmd.core.words.sentence import say
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.dns.bounds import bounds
 from sslmd.net.client import Net
 
 
 def time(when: datetime | None) -> str | None:
     """Return `when` as RFC 3339 in UTC."""
-    if when is None:
-        return None
-    return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return rfc3339(when) if when is not None else None
 
 
-def hosts(planner: Planner) -> list[dict[str, Any]]:
+def hosts(hub: Hub) -> list[dict[str, Any]]:
     """Return what there is to tell of hosts that no certificate tells."""
-    notes = planner.hosts.notes
+    notes = hub.hosts.notes
     return [
         {
             "host": host,
@@ -38,12 +37,12 @@ def hosts(planner: Planner) -> list[dict[str, Any]]:
     ]
 
 
-def zones(planner: Planner) -> list[dict[str, Any]]:
+def zones(hub: Hub) -> list[dict[str, Any]]:
     """Return the zones whose TLSA records cannot be published or looked at, and why.
 
     `told_by`: certificates whose last comparison says the same.
     """
-    entries = planner.registry.entries
+    entries = hub.registry.entries
     return [
         {
             "zone": str(zone),
@@ -56,7 +55,7 @@ def zones(planner: Planner) -> list[dict[str, Any]]:
                 if any(one.wrong and one.text == text for one in entry.report.findings)
             ],
         }
-        for zone, text, reason in planner.zones.troubled()
+        for zone, text, reason in hub.zones.troubled()
     ]
 
 
@@ -65,19 +64,21 @@ def dns() -> list[dict[str, Any]]:
     return [{"text": say(one), **on_wire(one)} for one in bounds().remarks()]
 
 
-def dh(planner: Planner) -> list[dict[str, Any]]:
+def dh(hub: Hub) -> list[dict[str, Any]]:
     """Return what failed when Diffie-Hellman groups were looked at last."""
-    return [{"error": text} for text in planner.dh.troubles]
+    return [{"error": text} for text in hub.dh.troubles]
 
 
-def net(planner: Planner) -> list[dict[str, Any]]:
+def net(hub: Hub) -> list[dict[str, Any]]:
     """Return what is wrong with the network process, and what of it could be safer."""
-    found = (planner.net.trouble, planner.net.weakness) if isinstance(planner.net, Net) else ()
+    if not isinstance(hub.net, Net):
+        return []
+    found = (hub.net.trouble, hub.ordering.signer.trouble, hub.net.weakness)
     return [{"text": say(one), **on_wire(one, "text")} for one in found if one is not None]
 
 
-def network_process(planner: Planner) -> dict[str, Any] | None:
+def network_process(hub: Hub) -> dict[str, Any] | None:
     """Return the process as it is, None where there is none; `limits`: `net.messages.NetLimit`."""
-    if not isinstance(planner.net, Net) or not planner.net.pid:
+    if not isinstance(hub.net, Net) or not hub.net.pid:
         return None
-    return {"pid": planner.net.pid, "limits": list(map(str, planner.net.limits))}
+    return {"pid": hub.net.pid, "limits": list(map(str, hub.net.limits))}

@@ -14,7 +14,7 @@ from sslmd.core.errors import Trouble
 from sslmd.core.events import RestartAsked, ServersWanting
 from sslmd.core.host.commands import DNS
 from sslmd.core.names import CertId
-from sslmd.core.reason import Ended, Reason, Said, Why, noted, on_wire, said
+from sslmd.core.reason import Ended, Reason, Said, Why, on_wire
 from sslmd.core.state import DONE, Server, ServerPhase
 from sslmd.core.told import Answered, Denied
 from sslmd.core.view import blocking, told
@@ -22,7 +22,7 @@ from sslmd.core.words.sentence import say
 from sslmd.daemon.api.asking import Following, Result, outcome_row
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.users import denied
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import DEBUG
 from sslmd.wire.messages import ErrorCode, Notice, Outcome, quoted
@@ -38,21 +38,21 @@ Part = tuple[CertId, Server]
 class Deliveries:
     """Carries the methods `deliver` and `restart`."""
 
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
 
     async def deliver(self, client: Client, params: Params) -> dict[str, Any]:
         """Give servers what they should have, past any wait and whatever is known of them."""
         hosts = self._hosts(params.text("to"))
-        which = self._planner.registry.select(params.certs())
+        which = self._hub.registry.select(params.certs())
         rows: dict[CertId, Result] = {}
         asked: list[CertId] = []
         for cert in which:
-            entry = self._planner.registry[cert]
+            entry = self._hub.registry[cert]
             if entry.hold:
-                rows[cert] = (Outcome.FAILED, noted(entry.hold))
+                rows[cert] = (Outcome.FAILED, entry.hold)
             elif entry.state.curr is None or not entry.state.curr.complete:
-                why = said(entry.unusable) or Reason(Why.NO_CURR)
+                why = entry.unusable or Reason(Why.NO_CURR)
                 nothing = Reason(Denied.NOTHING_TO_DELIVER, cert=cert, why=why)
                 rows[cert] = (Outcome.UNNEEDED, nothing)
             elif params.text("to") and not any(host in hosts for _, host in entry.servers):
@@ -60,7 +60,7 @@ class Deliveries:
                 rows[cert] = (Outcome.UNNEEDED, not_for)
             else:
                 asked.append(cert)
-        now = self._planner.site.now()
+        now = self._hub.site.now()
 
         def ours(cert: CertId, server: Server) -> bool:
             return cert in asked and server.host in hosts
@@ -76,16 +76,17 @@ class Deliveries:
         """Restart a server class on its hosts, and prove what it serves."""
         kind = self._kind(params.text("class"))
         hosts = self._hosts(params.text("to"))
-        registry, now = self._planner.registry, self._planner.site.now()
+        registry, now = self._hub.registry, self._hub.site.now()
         using = [
             cert
             for cert, entry in registry.entries.items()
             if any(_restartable(one, kind, hosts) for one in entry.state.servers)
         ]
         # Nothing is done for what is held; its class is restarted for the others all the same.
-        asked = [cert for cert in using if not registry[cert].hold]
-        if using and not asked:
-            raise denied(noted(registry[using[0]].hold))
+        asked = [cert for cert in using if registry[cert].hold is None]
+        held = registry[using[0]].hold if using else None
+        if held is not None and not asked:
+            raise denied(held)
 
         def ours(_: CertId, server: Server) -> bool:
             return server.kind == kind and server.host in hosts
@@ -104,7 +105,7 @@ class Deliveries:
 
     def _hosts(self, named: str) -> set[str]:
         """Return the hosts that are meant, all for ""; a name may stand without its user."""
-        known = set(hosts_of(self._planner.site.config))
+        known = set(hosts_of(self._hub.site.config))
         if not named:
             return known | {THIS_HOST}
         word = named.lower()
@@ -115,7 +116,7 @@ class Deliveries:
         return found
 
     def _kind(self, named: str) -> str:
-        kinds = class_order(self._planner.site.config)
+        kinds = class_order(self._hub.site.config)
         if named in kinds:
             return named
         there = tuple(kind for kind in kinds if kind != DNS)
@@ -133,23 +134,22 @@ class Deliveries:
         ours: Callable[[CertId, Server], bool],
     ) -> list[Part]:
         """Have it done, and wait for the end if that is wanted; return the servers."""
-        planner = self._planner
+        hub = self._hub
         hosts = {server.host for _, server in self._parts(asked, ours)}
-        with Following(planner.bus, lambda record: record.cert in asked) as following:
-            with planner.loop.held_back("cert", *asked), planner.loop.held_back("hosts", *hosts):
+        with Following(hub.bus, lambda record: record.cert in asked) as following:
+            with hub.loop.held_back("cert", *asked), hub.loop.held_back("hosts", *hosts):
                 for cert in asked:
-                    planner.registry.put(cert, event)
+                    hub.registry.put(cert, event)
                 for cert in asked:
-                    await planner.ledger.written(cert)
+                    await hub.ledger.written(cert)
             while params.flag("wait", default=True) and self._under_way(asked, ours):
                 record = await following.next_within(LOOK)
                 if record is not None and record.priority < DEBUG and record.event != "asked":
-                    told = {"cert": str(record.cert), "event": record.event, "text": record.text}
-                    await client.notify(Notice.PROGRESS, told)
+                    await client.notify(Notice.PROGRESS, record.as_json())
         return self._parts(asked, ours)
 
     def _parts(self, asked: Iterable[CertId], ours: Callable[[CertId, Server], bool]) -> list[Part]:
-        registry = self._planner.registry
+        registry = self._hub.registry
         return [
             (cert, server)
             for cert in asked
@@ -160,24 +160,24 @@ class Deliveries:
 
     def _under_way(self, asked: Iterable[CertId], ours: Callable[[CertId, Server], bool]) -> bool:
         """Whether something is still to come that does not wait for a time."""
-        now = self._planner.site.now()
+        now = self._hub.site.now()
         for cert in asked:
-            entry = self._planner.registry.entries.get(cert)
+            entry = self._hub.registry.entries.get(cert)
             if entry is None or entry.hold or _stuck(entry, now) is not None:
                 continue
             curr = entry.state.curr
             if curr is not None and entry.state.delivered.curr != curr.name:
                 return True
-        hosts = self._planner.hosts
+        hosts = self._hub.hosts
         return any(hosts.is_coming(cert, one, now) for cert, one in self._parts(asked, ours))
 
     def _outcome(self, cert: CertId, servers: list[Server], params: Params) -> Result:
-        entry = self._planner.registry.entries.get(cert)
+        entry = self._hub.registry.entries.get(cert)
         if entry is None:
             return (Outcome.FAILED, Reason(Ended.NOT_CONFIGURED))
         if entry.hold:
-            return (Outcome.FAILED, noted(entry.hold))
-        stuck = _stuck(entry, self._planner.site.now())
+            return (Outcome.FAILED, entry.hold)
+        stuck = _stuck(entry, self._hub.site.now())
         if stuck is not None:
             return (Outcome.FAILED, told(stuck))
         return _together(servers, params, Answered.DELIVERED)

@@ -19,17 +19,22 @@ from sslmd.core.errors import SslmError
 from sslmd.core.host.commands import DNS, Argv, following_roll
 from sslmd.core.jobs import (
     AskCa,
+    CertJob,
     Copy,
+    Job,
     Look,
+    Notify,
     Publish,
     PublishChallenges,
     ReadHeld,
     Restart,
+    SayAlive,
     See,
     Trial,
     Watch,
+    WatchAlarms,
     WriteDh,
-    ZoneJob,
+    WriteNotes,
 )
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
@@ -42,15 +47,15 @@ from sslmd.daemon.api.beside import time
 from sslmd.daemon.api.set_row import set_row
 from sslmd.daemon.api.status_document import status_entry
 from sslmd.daemon.api.users import gently
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.registry import Entry
 from sslmd.store import certs, sets
 from sslmd.store.state import HistoryEntry
 
 
-def config(planner: Planner) -> dict[str, Any]:
+def config(hub: Hub) -> dict[str, Any]:
     """Return which configuration is in force: its folder, what was read, what it is warned of."""
-    loaded = planner.site.config
+    loaded = hub.site.config
     return {
         "conf_dir": str(loaded.conf_dir),
         "certs_dir": str(loaded.globals.certs_dir),
@@ -59,11 +64,11 @@ def config(planner: Planner) -> dict[str, Any]:
     }
 
 
-def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
+def dane(hub: Hub, cert: CertId) -> dict[str, Any]:
     """Return everything about a certificate's TLSA records."""
-    entry = planner.registry[cert]
+    entry = hub.registry[cert]
     report = entry.report
-    zone = planner.zones.zone_of(cert)
+    zone = hub.zones.zone_of(cert)
     share = zone.share(cert) if zone is not None else Share()
     content = zone.content if zone is not None else {}
     rows = [
@@ -79,7 +84,7 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
     return {
         "cert": str(cert),
         "at": time(report.at) if report else None,
-        "age": max(0, round((planner.site.now() - report.at).total_seconds())) if report else None,
+        "age": max(0, round((hub.site.now() - report.at).total_seconds())) if report else None,
         "ok": report is not None and report.fits,
         "reason": say(entry.decision.reason),
         **on_wire(entry.decision.reason),
@@ -97,25 +102,25 @@ def dane(planner: Planner, cert: CertId) -> dict[str, Any]:
     }
 
 
-async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -> dict[str, Any]:
+async def show(hub: Hub, cert: CertId, spend: Callable[[float], None]) -> dict[str, Any]:
     """Return everything about one certificate: reasons, sets, history, configuration.
 
     `spend` is told what reading the files takes of the CPU, in a thread of its own.
     """
-    entry = planner.registry[cert]
-    service = planner.site.config.services.get(cert)
+    entry = hub.registry[cert]
+    service = hub.site.config.services.get(cert)
 
     def read() -> tuple[list[dict[str, Any]], Sequence[HistoryEntry], str, float]:
         began = thread_time()
-        account = _account(planner, service) if service else ""
-        sets_, lines = _sets(planner, cert), certs.history(planner.site.tree, cert)
+        account = _account(hub, service) if service else ""
+        sets_, lines = _sets(hub, cert), certs.history(hub.site.tree, cert)
         return sets_, lines, account, thread_time() - began
 
-    unwritten = planner.ledger.unwritten(cert)
-    details, entries, account, seconds = await planner.threads.aside(read)
+    unwritten = hub.ledger.unwritten(cert)
+    details, entries, account, seconds = await hub.threads.aside(read)
     entries = [*entries, *(one for one in unwritten if one not in entries)]
     spend(seconds)
-    used = planner.standings.issuances(planner.site).spent(entry.wanted)
+    used = hub.standings.issuances(hub.site).spent(entry.wanted)
     document = status_entry(cert, entry)
     history = [
         {"at": time(one.at), "event": one.event, "set": one.set, "text": one.text}
@@ -138,38 +143,38 @@ async def show(planner: Planner, cert: CertId, spend: Callable[[float], None]) -
     }
 
 
-def _account(planner: Planner, service: ServiceConfig) -> str:
+def _account(hub: Hub, service: ServiceConfig) -> str:
     """Return the URL of a certificate's account at its ACME CA, "" without one; blocks."""
     signer = service.spec.signer
     if not isinstance(signer, AcmeCa):
         return ""
-    server = server_of(planner.site.config.cas[signer.name], "")
-    tree = planner.site.tree
+    server = server_of(hub.site.config.cas[signer.name], "")
+    tree = hub.site.tree
     return account_used(tree, server, tree.certbot_dir(service.id))
 
 
-def _sets(planner: Planner, cert: CertId) -> list[dict[str, Any]]:
-    tree = planner.site.tree
+def _sets(hub: Hub, cert: CertId) -> list[dict[str, Any]]:
+    tree = hub.site.tree
     try:
         links = sets.read_links(tree, cert)
         names = sets.list_sets(tree, cert)
     except SslmError:
         return []
     roles = {links.prev: "prev", links.next: "next", links.curr: "curr"}
-    state = planner.registry[cert].state
+    state = hub.registry[cert].state
     notes = {"prev": state.prev_note, "next": state.next_note, "curr": state.curr_note}
     return [
-        _one_set(planner, cert, name, role, notes.get(role))
+        _one_set(hub, cert, name, role, notes.get(role))
         for name in reversed(names)
         for role in (roles.get(name, ""),)
     ]
 
 
 def _one_set(
-    planner: Planner, cert: CertId, name: SetName, role: str, note: SetNote | None
+    hub: Hub, cert: CertId, name: SetName, role: str, note: SetNote | None
 ) -> dict[str, Any]:
     try:
-        facts = sets.read_set(planner.site.tree, cert, name)
+        facts = sets.read_set(hub.site.tree, cert, name)
     except SslmError as err:
         facts = SetFacts(name, "", frozenset(), None, str(err))
     details = set_row(facts, note) or {
@@ -234,8 +239,39 @@ def _because(reason: Reason) -> dict[str, Any]:
     return {"reason": say(reason), **on_wire(reason)}
 
 
+def _beside_certs(job: Job) -> str | None:
+    """Return what is done that is of no certificate; None for what is."""
+    match job:
+        case Copy():
+            return f"copy to {job.host}"
+        case Restart():
+            return f"restart {', '.join(kind for kind, _ in job.told)} on {job.host}"
+        case See():
+            return f"look at {', '.join(kind for kind, _ in job.told)} on {job.host}"
+        case Publish() | Look() | Watch():
+            return f"{_ZONE_JOBS[type(job)]} {job.zone}"
+        case PublishChallenges():
+            return f"publish challenges of {job.zone}"
+        case ReadHeld():
+            return "read what is held"
+        case WriteNotes():
+            return "write state.toml again"
+        case AskCa():
+            return f"ask the CA {job.ca}"
+        case WatchAlarms():
+            return "look for alarms"
+        case Notify():
+            return f"notify {job.name}"
+        case SayAlive():
+            return "say that the daemon works"
+        case WriteDh():
+            return "write Diffie-Hellman groups"
+        case _:
+            return None
+
+
 async def plan(
-    planner: Planner, which: list[CertId], turn: Callable[[], Awaitable[None]]
+    hub: Hub, which: list[CertId], turn: Callable[[], Awaitable[None]]
 ) -> list[dict[str, Any]]:
     """Return what runs, what is queued, and what comes when, soonest first.
 
@@ -244,28 +280,11 @@ async def plan(
     chosen = set(which)
     now_rows = []
     busy: set[CertId] = set()
-    for state, jobs in (("running", planner.queue.running()), ("queued", planner.queue.queued())):
+    for state, jobs in (("running", hub.queue.running()), ("queued", hub.queue.queued())):
         for job in jobs:
-            if isinstance(job, Copy):
-                row = {"cert": "", "job": f"copy to {job.host}"}
-            elif isinstance(job, Restart):
-                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
-                row = {"cert": "", "job": f"restart {name}"}
-            elif isinstance(job, See):
-                name = f"{', '.join(kind for kind, _ in job.told)} on {job.host}"
-                row = {"cert": "", "job": f"look at {name}"}
-            elif isinstance(job, ZoneJob):
-                word = _ZONE_JOBS[type(job)]
-                row = {"cert": "", "job": f"{word} {job.zone}"}
-            elif isinstance(job, PublishChallenges):
-                row = {"cert": "", "job": f"publish challenges of {job.zone}"}
-            elif isinstance(job, ReadHeld):
-                row = {"cert": "", "job": "read what is held"}
-            elif isinstance(job, AskCa):
-                row = {"cert": "", "job": f"ask the CA {job.ca}"}
-            elif isinstance(job, WriteDh):
-                row = {"cert": "", "job": "write Diffie-Hellman groups"}
-            elif job.cert in chosen:
+            if (name := _beside_certs(job)) is not None:
+                row = {"cert": "", "job": name}
+            elif isinstance(job, CertJob | Trial) and job.cert in chosen:
                 if not isinstance(job, Trial):
                     busy.add(job.cert)
                 row = {"cert": str(job.cert), "job": type(job).__name__}
@@ -274,8 +293,8 @@ async def plan(
             now_rows.append({**row, "at": None, "state": state, **_because(job.reason)})
     later = []
     async for cert in gently(which, turn):
-        if cert in planner.registry:
-            later += _later(planner, cert, busy=cert in busy)
+        if cert in hub.registry:
+            later += _later(hub, cert, busy=cert in busy)
     later += [
         {
             "cert": "",
@@ -284,15 +303,15 @@ async def plan(
             "state": "waiting",
             **_because(Reason(Why.HOST_SURPLUS)),
         }
-        for host, when in planner.hosts.notes.untidy().items()
+        for host, when in hub.hosts.notes.untidy().items()
     ]
     later.sort(key=lambda row: (row["at"] is None, row["at"] or "", row["cert"]))
     return now_rows + later
 
 
-def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]]:
+def _later(hub: Hub, cert: CertId, *, busy: bool) -> list[dict[str, Any]]:
     """Return what comes for a certificate; `busy`: its job stands among those of now already."""
-    entry = planner.registry[cert]
+    entry = hub.registry[cert]
     decision = entry.decision
     when: datetime | None
     if decision.roll_at is not None:
@@ -305,18 +324,16 @@ def _later(planner: Planner, cert: CertId, *, busy: bool) -> list[dict[str, Any]
         what, when, state = "wait", decision.wake_at, "waiting"
     row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
     plain = what == "renew" and not decision.alarm
-    how = renews_how(planner.registry.view(cert)) if plain else None
+    how = renews_how(hub.registry.view(cert)) if plain else None
     rows = [] if busy else [{**row, **_because(decision.reason.also(how))}]
     if decision.roll_at is not None and not busy:
-        rows += _after_roll(planner, cert, entry, decision.roll_at)
-    return [*rows, *_servers(planner, cert, entry)]
+        rows += _after_roll(hub, cert, entry, decision.roll_at)
+    return [*rows, *_servers(hub, cert, entry)]
 
 
-def _after_roll(
-    planner: Planner, cert: CertId, entry: Entry, at: datetime
-) -> Iterator[dict[str, Any]]:
+def _after_roll(hub: Hub, cert: CertId, entry: Entry, at: datetime) -> Iterator[dict[str, Any]]:
     """Yield the copies and commands that a roll leads to, in their order on each host."""
-    config, now = planner.site.config, planner.site.now()
+    config, now = hub.site.config, hub.site.now()
     row = {"cert": str(cert), "at": time(at), "state": "planned"}
     hosts = sorted({host for _, host in entry.servers})
     copied = [host for host in hosts if is_meant(config, cert, host)]
@@ -324,7 +341,7 @@ def _after_roll(
     commands = commands_of(config)
     follows = list(following_roll(commands, cert, entry.servers, copied))
     for host in hosts:
-        if host in copied and not planner.locality.seems_local(host):
+        if host in copied and not hub.locality.seems_local(host):
             yield {**row, **_copy(config, host), **_because(AFTER_ROLL)}
         for one in (one for one in follows if one.host == host):
             if not one.kind:
@@ -333,7 +350,7 @@ def _after_roll(
                 continue
             ends = known.get((one.kind, host), now)
             server = Server(one.kind, host, ServerPhase.DELIVERED, expires=ends)
-            opens = planner.hosts.restarts_at(cert, server, max(at, now))
+            opens = hub.hosts.restarts_at(cert, server, max(at, now))
             job = f"restart {one.kind} on {host}: {shlex.join(one.argv)}"
             yield {**row, "job": job, "at": time(opens), **_because(AFTER_ROLL)}
     if entry.wanted.dane:
@@ -350,9 +367,9 @@ def _run_after(argv: Argv) -> dict[str, str]:
     return {"job": f"run here: {shlex.join(argv)}"}
 
 
-def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str, Any]]:
+def _servers(hub: Hub, cert: CertId, entry: Entry) -> Iterator[dict[str, Any]]:
     """Yield what is still to be done with the servers of a certificate, and when."""
-    config, now = planner.site.config, planner.site.now()
+    config, now = hub.site.config, hub.site.now()
     commands = commands_of(config)
     for server in entry.state.servers:
         row: dict[str, Any] = {"cert": str(cert), "state": "waiting"}
@@ -360,7 +377,7 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
             case ServerPhase.PENDING:
                 reason = said(server.error) or Reason(Why.HOST_WITHOUT, certs=(str(cert),))
                 row = {**row, "at": time(server.next_try)}
-                here = server.here or planner.locality.seems_local(server.host)
+                here = server.here or hub.locality.seems_local(server.host)
                 if not here:
                     yield {**row, **_copy(config, server.host), **_because(reason)}
                 for argv in commands.after_copy_to(server.host):
@@ -369,7 +386,7 @@ def _servers(planner: Planner, cert: CertId, entry: Entry) -> Iterator[dict[str,
                     job = f"restart {server.kind} on {server.host}: {shlex.join(argv)}"
                     yield {**row, "job": job, **_because(Reason(Why.AFTER_COPY))}
             case ServerPhase.FAILED | ServerPhase.DELIVERED:
-                at = planner.hosts.restarts_at(cert, server, now)
+                at = hub.hosts.restarts_at(cert, server, now)
                 asked = server.phase is ServerPhase.DELIVERED and server.next_try is not None
                 due = Reason(Why.FORCED) if asked else Reason(Why.USES_SET, set=server.set)
                 reason = said(server.error) or due

@@ -16,6 +16,7 @@ from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents, limits
 from sslmd.daemon.api.accounts import AccountMethods
+from sslmd.daemon.api.alarm_methods import AlarmMethods
 from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
 from sslmd.daemon.api.http_tests import HttpTests
@@ -26,7 +27,7 @@ from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.status_document import StatusDocument
 from sslmd.daemon.api.users import denied, gently
 from sslmd.daemon.held import is_held
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.registry import UnknownCertError
 from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import (
@@ -57,6 +58,8 @@ _CHANGING = frozenset(
         Method.DNS_REFRESH,
         Method.HTTP_TEST,
         Method.ACCOUNT,
+        Method.SILENCE,
+        Method.NOTIFY,
     }
 )
 # What they are about is read again where it is held: its files may be right by now.
@@ -70,20 +73,19 @@ Reload = Callable[[], Awaitable[dict[str, Any]]]
 class Methods:
     """Answers requests. `reload` loads the configuration anew; it raises `ConfigError`."""
 
-    def __init__(self, planner: Planner, reload: Reload, started: datetime, pid: int) -> None:
-        self._planner = planner
-        self._select = planner.registry.select
-        self._asking = Asking(planner)
-        self._requests = Requests(planner, self._asking)
-        self._replacing = Replacing(planner, self._requests)
-        self._deliveries = Deliveries(planner)
-        self.http_tests = HttpTests(
-            planner.site, planner.threads, planner.telling, planner.locality
-        )
-        self._accounts = AccountMethods(planner)
+    def __init__(self, hub: Hub, reload: Reload, started: datetime, pid: int) -> None:
+        self._hub = hub
+        self._select = hub.registry.select
+        self._asking = Asking(hub)
+        self._requests = Requests(hub, self._asking)
+        self._replacing = Replacing(hub, self._requests)
+        self._deliveries = Deliveries(hub)
+        self.http_tests = HttpTests(hub.site, hub.threads, hub.telling, hub.locality)
+        self._accounts = AccountMethods(hub)
+        self._alarms = AlarmMethods(hub)
         self._reload = reload
         self._started = started
-        self._status = StatusDocument(planner, started, pid)
+        self._status = StatusDocument(hub, started, pid)
 
     async def handle(self, client: Client, request: RpcRequest) -> Sequence[bytes]:
         """Answer one request with a line, in pieces; raises `WireError` for what is refused."""
@@ -98,7 +100,7 @@ class Methods:
         except UnknownCertError as err:
             raise denied(err.reason, ErrorCode.UNKNOWN_CERT) from None
         except ConfigError as err:
-            then = self._planner.refused.consequence if self._planner.refused else None
+            then = self._hub.refused.consequence if self._hub.refused else None
             raise denied(
                 Reason(Denied.CONFIG_MISTAKES, count=len(err.mistakes), then=then),
                 ErrorCode.CONFIG_REFUSED,
@@ -119,11 +121,11 @@ class Methods:
             case Method.SHOW:
                 result: Any = await self._show(client, params)
             case Method.CONFIG:
-                result = documents.config(self._planner)
+                result = documents.config(self._hub)
             case Method.PLAN:
                 some = self._select(params.certs())
                 async with client.user.making():
-                    result = {"jobs": await documents.plan(self._planner, some, client.user.turn)}
+                    result = {"jobs": await documents.plan(self._hub, some, client.user.turn)}
             case Method.EVENTS:
                 result = await self._events(client, params)
             case Method.RENEW:
@@ -156,8 +158,14 @@ class Methods:
                 result = await self._dane(client, params)
             case Method.DNS_REFRESH:
                 result = await self._dns_refresh(params)
+            case Method.ALARMS:
+                result = self._alarms.listed()
+            case Method.SILENCE:
+                result = await self._alarms.silence(client, params)
+            case Method.NOTIFY:
+                result = await self._alarms.notify(params)
             case Method.METRICS:
-                result = metrics(self._planner, self._started)
+                result = metrics(self._hub, self._started)
             case Method.PING:
                 result = {}
             case _:
@@ -166,9 +174,9 @@ class Methods:
 
     async def _look_at_held(self, params: Params) -> None:
         which = self._select(params.certs())
-        held = [cert for cert in which if is_held(self._planner.registry[cert])]
+        held = [cert for cert in which if is_held(self._hub.registry[cert])]
         if params.certs() is not None or len(held) <= _MOST_HELD:
-            await self._planner.look_at_held(held)
+            await self._hub.look_at_held(held)
 
     # --- reading ---
 
@@ -177,7 +185,7 @@ class Methods:
         if len(which) != 1:
             raise denied(Reason(Denied.ONE_CERT), ErrorCode.INVALID_PARAMS)
         async with client.user.making():
-            return await documents.show(self._planner, which[0], client.user.spend)
+            return await documents.show(self._hub, which[0], client.user.spend)
 
     async def _events(self, client: Client, params: Params) -> dict[str, Any]:
         names = params.certs()
@@ -186,11 +194,11 @@ class Methods:
         def fits(record: Record) -> bool:
             return chosen is None or record.cert in chosen
 
-        backlog = [record for record in self._planner.bus.recent() if fits(record)]
+        backlog = [record for record in self._hub.bus.recent() if fits(record)]
         if not params.flag("follow"):
             await client.send(b"".join(map(_event, backlog)))
             return {"count": len(backlog)}
-        with client.user.following(), Following(self._planner.bus, fits) as following:
+        with client.user.following(), Following(self._hub.bus, fits) as following:
             await client.send(b"".join(map(_event, backlog)))
             while not client.gone:
                 record = await following.next_within(limits.STILL_THERE)
@@ -209,19 +217,19 @@ class Methods:
             raise denied(why, ErrorCode.NOT_PERMITTED)
         which = [cert for cert in self._select(params.certs()) if self._has_dane(cert)]
         zones = dict.fromkeys(ZoneName(cert.group) for cert in which)
-        watch = self._planner.zones.watch
+        watch = self._hub.zones.watch
         fresh = await asyncio.gather(*(watch(zone, again=again) for zone in zones))
         asked = dict(zip(zones, fresh, strict=True))
         rows = []
         async with client.user.making():
             async for cert in gently(which, client.user.turn):
                 if self._has_dane(cert):
-                    row = documents.dane(self._planner, cert)
+                    row = documents.dane(self._hub, cert)
                     rows.append({**row, "fresh": asked[ZoneName(cert.group)]})
         return {"certs": rows}
 
     def _has_dane(self, cert: CertId) -> bool:
-        return cert in self._planner.registry and self._planner.registry[cert].wanted.dane
+        return cert in self._hub.registry and self._hub.registry[cert].wanted.dane
 
     # --- changing ---
 
@@ -229,20 +237,20 @@ class Methods:
         removed: list[tuple[CertId, SetName]] = []
         keep = params.count_if_given("keep")
         for cert in self._select(params.certs()):
-            if self._planner.queue.busy(f"cert {cert}"):
+            if self._hub.queue.busy(f"cert {cert}"):
                 continue  # its own job cleans up when it settles
             removed += [
                 (cert, name)
                 for name in await clean(
                     cert,
-                    self._planner.site,
-                    self._planner.threads,
-                    self._planner.standings,
+                    self._hub.site,
+                    self._hub.threads,
+                    self._hub.standings,
                     keep,
                 )
             ]
         if params.flag("inactive"):
-            removed += await clean_inactive(self._planner.site, self._planner.threads, keep)
+            removed += await clean_inactive(self._hub.site, self._hub.threads, keep)
         return {"removed": [{"cert": str(cert), "set": str(name)} for cert, name in removed]}
 
     async def _cancel(self, params: Params) -> dict[str, Any]:
@@ -255,7 +263,7 @@ class Methods:
 
     async def _forget(self, params: Params) -> dict[str, Any]:
         """Forget a host that is in no class any more; says what it still has."""
-        notes, leaving = self._planner.hosts.notes, params.flag("leaving", default=False)
+        notes, leaving = self._hub.hosts.notes, params.flag("leaving", default=False)
         host = params.text("host")
         note = await notes.forget(host, leaving=leaving)
         return {
@@ -267,7 +275,7 @@ class Methods:
 
     async def _challenge(self, client: Client, params: Params) -> dict[str, Any]:
         """Take in what certbot's hook hands over; the last of an order waits for its proof."""
-        order = self._planner.ordering.orders.find(params.text("order"))
+        order = self._hub.ordering.orders.find(params.text("order"))
         challenge = Challenge(params.text("name"), params.text("value"), params.text("token"))
         match params.text("action"):
             case "auth":
@@ -308,13 +316,13 @@ class Methods:
 
     async def _refreshed(self, zone: ZoneName) -> Result:
         """Give both kinds of records of a zone to DNS; return how that went."""
-        planner = self._planner
-        dns = planner.site.config.dns
-        parts: list[Awaitable[object]] = [self._planner.zones.refresh(zone)]
-        if dns.acme_dirs or planner.means.updated(zone):
-            parts.append(planner.ordering.challenges.refresh(zone))
+        hub = self._hub
+        dns = hub.site.config.dns
+        parts: list[Awaitable[object]] = [self._hub.zones.refresh(zone)]
+        if dns.acme_dirs or hub.means.updated(zone):
+            parts.append(hub.ordering.challenges.refresh(zone))
         elif dns.restart and not dns.tlsa_dirs:
-            parts.append(planner.means.runs.ask(zone))  # for a zone that has no file of ours
+            parts.append(hub.means.runs.ask(zone))  # for a zone that has no file of ours
         done: list[Reason] = []
         failed: list[Reason] = []
         for result in await asyncio.gather(*parts, return_exceptions=True):
@@ -322,7 +330,7 @@ class Methods:
                 failed.append(result.reason.of(None))
             elif isinstance(result, BaseException):
                 why = Reason(Held.OWN_ERROR, error=Said(repr(result)))
-                planner.telling.bug(f"zone {zone}: {say(why)}", result)
+                hub.telling.bug(f"zone {zone}: {say(why)}", result)
                 failed.append(why)
             elif result is None:
                 done.append(Reason(Answered.COMMAND_RUN))

@@ -10,31 +10,31 @@ from typing import Any
 from sslmd import __version__
 from sslmd.core.jobs import Job
 from sslmd.core.spec import AcmeCa
+from sslmd.daemon.api.alarm_methods import counted
 from sslmd.daemon.api.beside import time
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.meters import kind_of_job
-from sslmd.daemon.planner import Planner
 from sslmd.net.client import Net
 
 # For how long CAs count a failed validation.
 _FAILED_WITHIN = timedelta(hours=1)
 
 
-def metrics(planner: Planner, started: datetime) -> dict[str, Any]:
+def metrics(hub: Hub, started: datetime) -> dict[str, Any]:
     """Return the numbers (docs/socket-api.md, metrics); quick, whatever the number of services."""
-    meters, queue = planner.loop.meters, planner.queue
-    net = planner.net if isinstance(planner.net, Net) else None
+    meters, queue = hub.loop.meters, hub.queue
+    net = hub.net if isinstance(hub.net, Net) else None
     return {
         "version": __version__,
         "started": time(started),
         "planned_at": time(meters.turned),
         "loop_lag": round(meters.lag, 3),
-        "refused": planner.refused is not None,
-        "jobs": _jobs(planner, queue.queued(), queue.running()),
+        "refused": hub.refused is not None,
+        "jobs": _jobs(hub, queue.queued(), queue.running()),
         "events": [
-            {"event": event, "number": number}
-            for event, number in sorted(planner.bus.counts.items())
+            {"event": event, "number": number} for event, number in sorted(hub.bus.counts.items())
         ],
-        "cas": _cas(planner),
+        "cas": _cas(hub),
         "zones": [
             {
                 "zone": str(zone),
@@ -44,17 +44,18 @@ def metrics(planner: Planner, started: datetime) -> dict[str, Any]:
                 "servers": len(one.shown),
                 "heard": len(one.heard),
             }
-            for zone, one in sorted(planner.zones.known())
+            for zone, one in sorted(hub.zones.known())
             if one.has_records
         ],
+        "alarms": counted(hub),
         "network_process": {"up": bool(net and net.pid), "starts": net.starts if net else 0},
     }
 
 
-def _jobs(planner: Planner, queued: Iterable[Job], running: Iterable[Job]) -> list[dict[str, Any]]:
+def _jobs(hub: Hub, queued: Iterable[Job], running: Iterable[Job]) -> list[dict[str, Any]]:
     waits = Counter(kind_of_job(type(job)) for job in queued)
     runs = Counter(kind_of_job(type(job)) for job in running)
-    counts = planner.loop.meters.jobs
+    counts = hub.loop.meters.jobs
     return [
         {
             "kind": kind,
@@ -67,11 +68,11 @@ def _jobs(planner: Planner, queued: Iterable[Job], running: Iterable[Job]) -> li
     ]
 
 
-def _cas(planner: Planner) -> list[dict[str, Any]]:
-    now, config = planner.site.now(), planner.site.config
-    used = planner.certs.pacing.used(now)
+def _cas(hub: Hub) -> list[dict[str, Any]]:
+    now, config = hub.site.now(), hub.site.config
+    used = hub.certs.pacing.used(now)
     failed = Counter[str]()
-    for entry in planner.registry.entries.values():
+    for entry in hub.registry.entries.values():
         signer = entry.wanted.spec.signer
         if entry.state.failed and isinstance(signer, AcmeCa):
             failed[signer.name] += sum(
@@ -80,7 +81,7 @@ def _cas(planner: Planner) -> list[dict[str, Any]]:
     return [
         {
             "ca": ca.name,
-            "issued": planner.loop.meters.issued[ca.server],
+            "issued": hub.loop.meters.issued[ca.server],
             "failed_validations": failed[ca.name],
             "limits": [
                 {

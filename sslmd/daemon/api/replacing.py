@@ -24,9 +24,10 @@ from sslmd.daemon.api.asking import Batch
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.users import denied
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.loop import PLACES
-from sslmd.daemon.planner import Planner
 from sslmd.daemon.registry import Entry
+from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import ErrorCode, Method, Notice, RpcRequest
 from sslmd.wire.params import Params
 
@@ -67,16 +68,16 @@ class BatchStanding:
         )
 
 
-def standings(planner: Planner, now: datetime) -> list[BatchStanding]:
+def standings(hub: Hub, now: datetime) -> list[BatchStanding]:
     """Return how far every replacement is that is not done."""
     found: dict[tuple[str, datetime], list[CertId]] = {}
-    for cert, entry in planner.registry.entries.items():
+    for cert, entry in hub.registry.entries.items():
         ask = entry.state.ask
         if ask is not None and ask.batch:
             found.setdefault((ca_of(entry), ask.at), []).append(cert)
     told = []
     for (ca, asked), which in found.items():
-        entries = [planner.registry[cert] for cert in which]
+        entries = [hub.registry[cert] for cert in which]
         failed = {
             cert
             for cert, entry in zip(which, entries, strict=True)
@@ -85,47 +86,46 @@ def standings(planner: Planner, now: datetime) -> list[BatchStanding]:
         left = [cert for cert in which if cert not in failed]
         ask = entries[0].state.ask
         assert ask is not None
-        last = _forecast(planner, ca, left, now, trial=False).last
+        last = _forecast(hub, ca, left, now, trial=False).last
         told.append(BatchStanding(ca, asked, ask.batch, len(left), len(failed), last))
     return told
 
 
-def rows(planner: Planner) -> list[dict[str, Any]]:
+def rows(hub: Hub) -> list[dict[str, Any]]:
     """Return what `status` says of replacements (docs/socket-api.md)."""
     return [
         {"text": say(one.reason), **on_wire(one.reason, "text")}
-        for one in standings(planner, planner.site.now())
+        for one in standings(hub, hub.site.now())
     ]
 
 
 def _forecast(
-    planner: Planner, name: str, which: Iterable[CertId], now: datetime, *, trial: bool
+    hub: Hub, name: str, which: Iterable[CertId], now: datetime, *, trial: bool
 ) -> Forecast:
-    ca = planner.site.config.cas.get(name)
+    ca = hub.site.config.cas.get(name)
     if ca is None or ca.is_own:
         number = len(list(which))  # about a second for key and signature
         return Forecast(number, now + timedelta(seconds=number))
     places = PLACES[Pool.ACME]
-    return planner.certs.pacing.forecast(ca, which, now, places, trial=trial)
+    return hub.certs.pacing.forecast(ca, which, now, places, trial=trial)
 
 
 class Replacing:
     """Carries the method `replace`."""
 
-    def __init__(self, planner: Planner, requests: Requests) -> None:
-        self._planner, self._requests = planner, requests
+    def __init__(self, hub: Hub, requests: Requests) -> None:
+        self._hub, self._requests = hub, requests
 
     async def replace(self, client: Client, params: Params) -> dict[str, Any]:
         """Tell how long it takes, and do it, unless only that was asked for (`forecast`)."""
         trial, revoked = params.flag("dry_run"), params.flag("revoked")
         if trial and revoked:
             raise denied(Reason(Denied.DRILL_REVOKED), ErrorCode.INVALID_PARAMS)
-        acme = {ca for ca, one in self._planner.site.config.cas.items() if not one.is_own}
+        acme = {ca for ca, one in self._hub.site.config.cas.items() if not one.is_own}
         chosen = self._chosen(params, acme if trial else None)
-        now = self._planner.site.now()
+        now = self._hub.site.now()
         ahead = {
-            ca: _forecast(self._planner, ca, which, now, trial=trial)
-            for ca, which in chosen.items()
+            ca: _forecast(self._hub, ca, which, now, trial=trial) for ca, which in chosen.items()
         }
         told = [
             {"ca": ca, "number": one.number, "text": say(why), **on_wire(why, "text")}
@@ -162,7 +162,7 @@ class Replacing:
         name, every = params.text("ca"), params.flag("all")
         if bool(name) == every:
             raise denied(Reason(Denied.CA_OR_ALL), ErrorCode.INVALID_PARAMS)
-        registry, found = self._planner.registry, dict[str, list[CertId]]()
+        registry, found = self._hub.registry, dict[str, list[CertId]]()
         for cert in registry.managed():
             entry = registry[cert]
             # Of the site's own CAs those that are named: a root is never replaced with all else.
@@ -179,25 +179,23 @@ class Replacing:
 
     async def _tell(self, client: Client, which: Sequence[CertId], *, trial: bool) -> None:
         """Tell the client how far it is, again and again."""
-        number, last = len(which), ""
+        number, last = len(which), None
         while True:
             await asyncio.sleep(TELLS)
             if trial:
                 left = sum(
-                    cert in self._planner.registry
-                    and self._planner.registry[cert].state.trial is not None
+                    cert in self._hub.registry and self._hub.registry[cert].state.trial is not None
                     for cert in which
                 )
-                lines = [say(Reason(Answered.DRILLING, done=number - left, number=number))]
+                lines = [Reason(Answered.DRILLING, done=number - left, number=number)]
             else:
-                now = self._planner.site.now()
-                lines = [say(one.reason) for one in standings(self._planner, now)]
-            text = "; ".join(lines)
-            if text and text != last:
-                await client.notify(
-                    Notice.PROGRESS, {"cert": "", "event": "replacing", "text": text}
-                )
-            last = text
+                now = self._hub.site.now()
+                lines = [one.reason for one in standings(self._hub, now)]
+            line = lines[0].also(*lines[1:]) if lines else None
+            if line is not None and line != last:
+                told = Record(self._hub.site.now(), "replacing", line)
+                await client.notify(Notice.PROGRESS, told.as_json())
+            last = line
 
 
 def _ahead(ca: str, one: Forecast, now: datetime, *, acme: bool) -> Reason:

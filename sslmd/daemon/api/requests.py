@@ -18,7 +18,7 @@ from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, SetName
 from sslmd.core.own_ca import Grip, hold_of, is_another, what_changes
 from sslmd.core.plan import decide
-from sslmd.core.reason import Ended, Reason, Why, noted
+from sslmd.core.reason import Ended, Reason, Why
 from sslmd.core.renew_track import why_again, why_not_back
 from sslmd.core.roll_wait import roll_at
 from sslmd.core.spec import AcmeCa, SetFacts
@@ -31,9 +31,8 @@ from sslmd.core.state import (
     TrialKind,
 )
 from sslmd.core.state import Request as What
-from sslmd.core.told import Denied
+from sslmd.core.told import Answered, Denied
 from sslmd.core.view import View
-from sslmd.core.words.sentence import say
 from sslmd.daemon.api.asking import (
     Asking,
     Batch,
@@ -45,9 +44,9 @@ from sslmd.daemon.api.asking import (
 )
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.users import denied
-from sslmd.daemon.planner import Planner
+from sslmd.daemon.hub import Hub
 from sslmd.daemon.registry import Entry
-from sslmd.daemon.tell.journal import DEBUG
+from sslmd.daemon.tell.journal import DEBUG, WARNING, Record
 from sslmd.store.sets import read_set
 from sslmd.wire.messages import ErrorCode, Notice, Outcome
 from sslmd.wire.params import Params
@@ -57,14 +56,12 @@ LOOK = 1.0
 
 _TRIALS = {"test": TrialKind.TEST, "dry_run": TrialKind.DRY_RUN}
 
-_TOO_EARLY = "before the wait for its TLSA records is over: "
-
 
 class Requests:
     """Carries the methods `renew` and `roll`."""
 
-    def __init__(self, planner: Planner, asking: Asking) -> None:
-        self._planner = planner
+    def __init__(self, hub: Hub, asking: Asking) -> None:
+        self._hub = hub
         self._asking = asking
 
     async def renew(
@@ -79,10 +76,10 @@ class Requests:
             raise denied(Reason(Denied.ALL_WANTED), ErrorCode.INVALID_PARAMS)
         if new_key and (names is None or not force or reuse):
             raise denied(Reason(Denied.NEW_KEY_WANTS), ErrorCode.INVALID_PARAMS)
-        warnings: dict[CertId, list[str]] = {}
+        warnings: dict[CertId, list[Reason]] = {}
         issuances = None  # a batch waits for its turn
         if force and batch is None:
-            issuances = self._planner.standings.issuances(self._planner.site)
+            issuances = self._hub.standings.issuances(self._hub.site)
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             if issuances is not None:
@@ -95,12 +92,12 @@ class Requests:
                 return _not_now(params, Outcome.WAITING, why)
             if new_key and entry.wanted.spec.ca is None:
                 raise denied(Reason(Denied.NOT_A_CA, cert=cert))
-            view, now = self._planner.registry.view(cert), self._planner.site.now()
+            view, now = self._hub.registry.view(cert), self._hub.site.now()
             hold = hold_of(view, now)
             if names is not None and not new_key and hold is not None and hold.grip is Grip.LOST:
                 raise denied(Reason(Denied.CA_KEY_LOST, cert=cert, why=hold.reason))
             if new_key:
-                warnings[cert] = [*warnings.get(cert, ()), say(what_changes(view))]
+                warnings[cert] = [*warnings.get(cert, ()), what_changes(view)]
             next_ = entry.state.next
             # A key that was made ahead is there to be used by just this renewal.
             ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
@@ -116,7 +113,7 @@ class Requests:
         self, client: Client, params: Params, kind: TrialKind, batch: Batch | None
     ) -> dict[str, Any]:
         def ask(cert: CertId, entry: Entry) -> TrialAsk | Result:
-            now, state = self._planner.site.now(), entry.state
+            now, state = self._hub.site.now(), entry.state
             if not isinstance(entry.wanted.spec.signer, AcmeCa):
                 return _not_now(params, Outcome.UNNEEDED, Reason(Denied.NO_TEST_SERVER, cert=cert))
             if state.trial is not None:
@@ -139,18 +136,18 @@ class Requests:
         if params.flag("back"):
             return await self._roll_back(client, params)
         force = params.flag("force")
-        warnings: dict[CertId, list[str]] = {}
+        warnings: dict[CertId, list[Reason]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
-            now, back = self._planner.site.now(), _back(entry.state)
+            now, back = self._hub.site.now(), _back(entry.state)
             wish = Ask(What.ROLL, now, force, back=back, min_roll=min_roll)
             problem = self._why_not_roll(cert, entry, wish)
             if problem is None:
-                view = self._planner.registry.view(cert)
+                view = self._hub.registry.view(cert)
                 if force and (harm := harm_of(view, now)):
-                    warnings[cert] = [f"{_TOO_EARLY}{say(harm)}"]
+                    warnings[cert] = [Reason(Answered.TOO_EARLY, harm=harm)]
                 if force and entry.state.next and is_another(entry.state, entry.state.next):
-                    warnings[cert] = [say(what_changes(view))]
+                    warnings[cert] = [what_changes(view)]
                 return wish
             return _not_now(params, Outcome.UNNEEDED, problem)
 
@@ -160,14 +157,14 @@ class Requests:
         names, force = params.certs(), params.flag("force")
         if names is None:
             raise denied(Reason(Denied.BACK_WANTS), ErrorCode.INVALID_PARAMS)
-        planner, registry = self._planner, self._planner.registry
+        hub, registry = self._hub, self._hub.registry
         # What is on disk, every signature of it, before anything is accepted.
         found: dict[CertId, SetFacts] = {}
         for cert in registry.select(names):
             prev = registry[cert].state.prev
             if prev is not None:
-                found[cert] = await planner.threads.aside(read_set, planner.site.tree, cert, prev)
-        remarks: dict[CertId, list[str]] = {}
+                found[cert] = await hub.threads.aside(read_set, hub.site.tree, cert, prev)
+        remarks: dict[CertId, list[Reason]] = {}
 
         def ask(cert: CertId, entry: Entry) -> Ask | Result:
             facts = found.get(cert)
@@ -175,13 +172,13 @@ class Requests:
                 raise denied(problem)
             assert facts is not None
             remarks[cert] = self._remarks_on_going_back(cert, entry, facts, force=force)
-            return Ask(What.ROLL, planner.site.now(), force, back=facts.name)
+            return Ask(What.ROLL, hub.site.now(), force, back=facts.name)
 
         return await self._carry(client, params, ask, remarks)
 
     def _why_not_back(self, cert: CertId, entry: Entry, facts: SetFacts | None) -> Reason | None:
         """Return why it cannot go back to what was in use before, None if it can."""
-        now, state, arg = self._planner.site.now(), entry.state, cert.arg
+        now, state, arg = self._hub.site.now(), entry.state, cert.arg
         if state.prev is None or facts is None:
             return Reason(Denied.NO_PREV, cert=cert, arg=arg)
         if facts.name != state.prev:
@@ -190,7 +187,7 @@ class Requests:
             return Reason(Denied.CANNOT_GO_BACK, cert=cert, why=problem, arg=arg)
         if state.ask is not None and state.ask.back is None:
             return Reason(Denied.ASKED_BEFORE, cert=cert, what=state.ask.what, arg=arg)
-        for job in self._planner.queue.in_lane(f"cert {cert}"):
+        for job in self._hub.queue.in_lane(f"cert {cert}"):
             if isinstance(job, MakeKey | Certify | Order):
                 return Reason(Denied.RENEWED_NOW, cert=cert, arg=arg)
             if isinstance(job, Roll) and _back(state) is None:
@@ -199,29 +196,22 @@ class Requests:
 
     def _remarks_on_going_back(
         self, cert: CertId, entry: Entry, facts: SetFacts, *, force: bool
-    ) -> list[str]:
+    ) -> list[Reason]:
         """Return what the admin should know: what it costs, and how long it lasts."""
-        now, state = self._planner.site.now(), entry.state
-        view = self._planner.registry.view(cert)
+        now, state = self._hub.site.now(), entry.state
+        view = self._hub.registry.view(cert)
         told = []
         if state.next is not None and state.next.name != facts.name:
-            told.append(
-                f"set {state.next.name} is taken off the deck; it stays in db/ until it is "
-                "cleaned up"
-            )
+            told.append(Reason(Answered.OFF_DECK, set=state.next.name))
         if again := why_again(view, facts, now):
-            minutes = entry.wanted.timing.min_roll.total_seconds() / 60
-            text = (
-                f"set {facts.name} is renewed as soon as it is in use again ({say(again)}), and "
-                f"what is new then is rolled {minutes:g} min later at the earliest"
+            wait, kept = entry.wanted.timing.min_roll, again.code is not Why.DUE
+            told.append(
+                Reason(Answered.RENEWED_AGAIN, set=facts.name, why=again, wait=wait, kept=kept)
             )
-            if again.code is not Why.DUE:
-                text += "; to keep it, have the service file ask for what it is, and reload"
-            told.append(text)
         if force and (harm := harm_of(_before_it_is_on_deck(view, facts), now)):
-            told.append(f"{_TOO_EARLY}{say(harm)}")
+            told.append(Reason(Answered.TOO_EARLY, harm=harm))
         if entry.wanted.spec.ca is not None and is_another(replace(state, next_note=None), facts):
-            told.append(say(what_changes(view)))
+            told.append(what_changes(view))
         return told
 
     def _why_not_roll(self, cert: CertId, entry: Entry, wish: Ask) -> Reason | None:
@@ -235,8 +225,8 @@ class Requests:
             return None
         if wish.min_roll is not None:
             return self._why_too_young(cert, wish)
-        now = self._planner.site.now()
-        ahead = decide(self._planner.registry.view(cert), now)
+        now = self._hub.site.now()
+        ahead = decide(self._hub.registry.view(cert), now)
         if ahead.roll_at is not None and ahead.roll_at > now:
             by_rule = dict(ahead.reason.facts)
             gate, back = by_rule.get("gate"), by_rule.get("back")
@@ -257,7 +247,7 @@ class Requests:
 
         DNS and windows are no reason: they are waited for. The plan drops what is of no use.
         """
-        view, now = self._planner.registry.view(cert), wish.at
+        view, now = self._hub.registry.view(cert), wish.at
         ready = roll_at(replace(view.state, ask=wish), view.wanted, now)
         if ready <= now:
             return None
@@ -270,29 +260,30 @@ class Requests:
         client: Client,
         params: Params,
         make: Callable[[CertId, Entry], Ask | TrialAsk | Result],
-        warnings: Mapping[CertId, Sequence[str]] | None = None,
+        warnings: Mapping[CertId, Sequence[Reason]] | None = None,
         batch: Batch | None = None,
     ) -> dict[str, Any]:
         """Accept for all or refuse for all; then wait for the ends, telling of progress."""
-        registry = self._planner.registry
+        registry = self._hub.registry
         which = registry.select(params.certs()) if batch is None else list(batch.which)
-        held = next((registry[cert].hold for cert in which if registry[cert].hold), "")
+        held = next((registry[cert].hold for cert in which if registry[cert].hold), None)
         if held and params.certs() is not None:
-            raise denied(noted(held))
+            raise denied(held)
         asks: dict[CertId, Ask | TrialAsk] = {}
         results: dict[CertId, Result] = {}
         for cert in which:
             entry = registry[cert]
-            made = (Outcome.FAILED, noted(entry.hold)) if entry.hold else make(cert, entry)
+            made = (Outcome.FAILED, entry.hold) if entry.hold else make(cert, entry)
             if isinstance(made, Ask | TrialAsk):
                 asks[cert] = made
             else:
                 results[cert] = made
-        for cert, texts in (warnings or {}).items():
-            for text in texts:
-                told = {"cert": str(cert), "event": "warning", "text": text}
-                await client.notify(Notice.PROGRESS, told)
-        with Following(self._planner.bus, lambda record: record.cert in asks) as following:
+        now = self._hub.site.now()
+        for cert, lines in (warnings or {}).items():
+            for line in lines:
+                told = Record(now, "warning", line, WARNING, cert)
+                await client.notify(Notice.PROGRESS, told.as_json())
+        with Following(self._hub.bus, lambda record: record.cert in asks) as following:
             for cert, ask in asks.items():
                 if isinstance(ask, TrialAsk):
                     await self._asking.try_out(cert, ask)
@@ -325,23 +316,22 @@ class Requests:
             if cert is None or cert in results:
                 continue
             if record.priority < DEBUG:
-                told = {"cert": str(cert), "event": record.event, "text": record.text}
-                await client.notify(Notice.PROGRESS, told)
-            if end := ended(self._planner.registry.entries.get(cert), asks[cert], record):
+                await client.notify(Notice.PROGRESS, record.as_json())
+            if end := ended(self._hub.registry.entries.get(cert), asks[cert], record):
                 results[cert] = end
         return results
 
     def _at_rest(self, cert: CertId, ask: Ask | TrialAsk) -> Result | None:
         """Return how it stands when nothing is under way for it: what it waits for."""
-        self._planner.loop.settle("cert", cert)
-        entry = self._planner.registry.entries.get(cert)
+        self._hub.loop.settle("cert", cert)
+        entry = self._hub.registry.entries.get(cert)
         if entry is None:
             return (Outcome.FAILED, Reason(Ended.NOT_CONFIGURED))
         if isinstance(ask, TrialAsk):
             if entry.state.trial == ask:
                 return None
             return (Outcome.FAILED, Reason(Ended.REPLACED))
-        if self._planner.queue.busy(f"cert {cert}") or entry.decision.job is not None:
+        if self._hub.queue.busy(f"cert {cert}") or entry.decision.job is not None:
             return None
         if entry.state.ask is not None:
             return (Outcome.WAITING, entry.decision.reason)
@@ -354,12 +344,12 @@ class Requests:
         state, why = entry.state, entry.decision.reason
         if any(server.attempts for server in state.servers):
             return (Outcome.FAILED, Reason(Ended.ROLLED_BUT, why=why))
-        hosts, now = self._planner.hosts, self._planner.site.now()
+        hosts, now = self._hub.hosts, self._hub.site.now()
         if any(hosts.is_coming(cert, server, now) for server in state.servers):
             return None
         if state.phase is Phase.SETTLED:
             return (Outcome.DONE, Reason(Ended.ROLLED))
-        if state.phase is Phase.DEPLOYED and self._planner.queue.busy(f"zone {cert.group}"):
+        if state.phase is Phase.DEPLOYED and self._hub.queue.busy(f"zone {cert.group}"):
             return None  # the records of older keys are being withdrawn
         return (Outcome.WAITING, Reason(Ended.ROLLED_WAITS, why=why))
 

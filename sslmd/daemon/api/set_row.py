@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sslmd.core.ari import Advice
-from sslmd.core.renewal import Wanted, why_urgent
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import SetFacts
-from sslmd.core.state import CertState, SetNote
-from sslmd.core.words.sentence import say
+from sslmd.core.state import SetNote
 from sslmd.daemon.api.beside import time
 
 
@@ -44,18 +41,3 @@ def _renewal_info(said: Advice | None) -> dict[str, Any] | None:
         "failures": said.failures,
         "urgent_since": time(said.urgent_since),
     }
-
-
-def replace_now(state: CertState, wanted: Wanted) -> str:
-    """Return that the CA wants a certificate replaced now, "" if it does not.
-
-    As long as what is in use is to be replaced, or what is on deck.
-    """
-    for facts, note in ((state.curr, state.curr_note), (state.next, state.next_note)):
-        if why := why_urgent(facts, note, wanted, _ANY_TIME):
-            return say(why)
-    return ""
-
-
-# When it is renewed once more is for the plan to say.
-_ANY_TIME = datetime.max.replace(tzinfo=UTC)

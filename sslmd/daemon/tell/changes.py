@@ -39,10 +39,11 @@ from sslmd.core.events import (
     WasOrdered,
 )
 from sslmd.core.names import CertId, SetName
-from sslmd.core.reason import Ended, Reason, Said, said
+from sslmd.core.reason import Ended, Reason, Said
 from sslmd.core.state import DONE, CertState, Request, Server, ServerPhase
-from sslmd.core.told import Happened
+from sslmd.core.told import Doing, Happened
 from sslmd.core.view import told
+from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import (
     Broken,
     CaLost,
@@ -60,9 +61,6 @@ from sslmd.daemon.registry import (
 )
 from sslmd.daemon.tell.journal import DEBUG, ERROR, INFO, NOTICE, WARNING, Bus, Record
 from sslmd.store.state import HistoryEntry
-
-# Part of `reason` in the status.
-WAITS_FOR_PLACE = "waits for a place: others are ordered"
 
 # What stands beside the state of a certificate, and in no file.
 BESIDE = Decided | CaLost | Broken | Progressed | Unsaved | Compared
@@ -92,8 +90,8 @@ class Changes:
             case Taken():
                 for remark in event.remarks:
                     self._tell("tree-remark", remark, WARNING, cert)
-                earlier = said(before.hold) if before is not None else None
-                self._tell_hold(cert, earlier, said(event.entry.hold))
+                earlier = before.hold if before is not None else None
+                self._tell_hold(cert, earlier, event.entry.hold)
                 if not event.unsaved or event.entry.hold:
                     return
             case SetsRead() | Forgiven() | ClassesChanged():
@@ -121,11 +119,11 @@ class Changes:
             case Decided():
                 self._tell_hold(cert, before.decision.alarm, event.decision.alarm)
             case Broken():
-                self._bus.bug(self._now(), event.hold, event.error, cert)
-            case Progressed() if event.text and event.text != WAITS_FOR_PLACE:
-                self._tell("order-progress", event.text, INFO, cert)
-            case Unsaved() if event.why:
-                line = Reason(Happened.UNSAVED, said=Said(event.why))
+                self._bus.bug(self._now(), say(event.hold), event.error, cert)
+            case Progressed(Reason() as how) if how.code is not Doing.WAITS_FOR_PLACE:
+                self._tell("order-progress", how, INFO, cert)
+            case Unsaved(Reason() as why):
+                line = Reason(Happened.UNSAVED, said=why)
                 self._tell("state-unsaved", line, WARNING, cert)
             case Compared():
                 last = before.report.findings if before.report is not None else ()
@@ -145,7 +143,7 @@ class Changes:
         elif before and not after:
             self._tell("released", Reason(Happened.RELEASED, why=before), NOTICE, cert)
 
-    def _tell(self, event: str, line: Reason | str, priority: int, cert: CertId) -> None:
+    def _tell(self, event: str, line: Reason, priority: int, cert: CertId) -> None:
         self._bus.record(Record(self._now(), event, line, priority, cert))
 
 

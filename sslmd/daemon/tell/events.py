@@ -58,6 +58,26 @@ EVENTS: Mapping[str, EventKind] = {
         WARNING,
         "something in the configuration is odd, or `logdir` cannot be written",
     ),
+    "notice-sent": EventKind(
+        NOTICE,
+        "a notifier took a message",
+    ),
+    "notice-failed": EventKind(
+        WARNING,
+        "a notifier did not; it is tried again",
+    ),
+    "alive-failed": EventKind(
+        WARNING,
+        "no sign of life could be given, the first time in a row (`alive_url`, `alive_command`)",
+    ),
+    "silence": EventKind(
+        NOTICE,
+        "an admin wants no messages about something",
+    ),
+    "silence-ended": EventKind(
+        NOTICE,
+        "an admin wants them again",
+    ),
     "clock-jumped": EventKind(
         WARNING,
         "the clock was set, or the machine slept; everything is planned again",

@@ -39,7 +39,7 @@ from sslmd.daemon.tell.events import NOTICE as NOTICE
 from sslmd.daemon.tell.events import WARNING as WARNING
 from sslmd.daemon.tell.events import message_id
 from sslmd.store import files, owners
-from sslmd.store.way import open_folder
+from sslmd.store.paths import open_folder
 
 NAME = "sslmd.log"
 

@@ -91,7 +91,7 @@ def _whole(path: str) -> str:
     return path if path.startswith("/") else os.path.join(os.getcwd(), path)
 
 
-class Way:
+class PathWalk:
     """Goes from the top of the file system to a path, one name after another, links too.
 
     Iterating yields each entry as it is met, the top first; raises OSError where it does not go on.
@@ -175,16 +175,16 @@ def open_folder(path: str) -> int:
             return handle
     os.close(handle)
     trust = own_trust()
-    with Way(path) as way:
+    with PathWalk(path) as walk:
         above: list[Entry] = []
-        for entry in way:
+        for entry in walk:
             if stat.S_ISLNK(entry.mode) and leads_away(entry, above, trust):
                 raise Permanent(
                     f"{entry.path} is a link, and others may write to the folder that it is in; "
                     "put a directory in its place, or name the directory that it leads to"
                 )
-            above = list(way.entries)
-        return way.open()
+            above = list(walk.entries)
+        return walk.open()
 
 
 @contextmanager
@@ -212,13 +212,13 @@ def dangers(path: str, trust: Trust, *, sticky: bool = False) -> Iterator[Danger
     Whether the file system is mounted read-only does not count: for the daemon it may be, and for
     others not (ProtectSystem= of systemd.exec(5)).
     """
-    with Way(path) as way, suppress(FileNotFoundError):
+    with PathWalk(path) as walk, suppress(FileNotFoundError):
         above: list[Entry] = []
         safe = True
-        for entry in way:
-            if found := danger(entry, trust, sticky=sticky or not way.is_there):
+        for entry in walk:
+            if found := danger(entry, trust, sticky=sticky or not walk.is_there):
                 yield found
                 safe = False
             elif safe and stat.S_ISLNK(entry.mode) and leads_away(entry, above, trust):
                 yield foreign_link(entry)
-            above = list(way.entries)
+            above = list(walk.entries)

@@ -14,21 +14,27 @@ from functools import partial
 from sslmd.acme.signing import Signer
 from sslmd.config.groups import why_absent
 from sslmd.config.model import Config
-from sslmd.core.errors import SslmError
+from sslmd.core.alarms import BesideStanding
 from sslmd.core.events import Counted, Event
 from sslmd.core.jobs import Pool, pool
 from sslmd.core.lifecycle import with_sets
 from sslmd.core.names import CertId
+from sslmd.core.reason import Reason
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered
+from sslmd.daemon.alarms import Alarms
 from sslmd.daemon.ari import RenewalLooks
+from sslmd.daemon.beside_standing import beside
 from sslmd.daemon.certs import Certs
 from sslmd.daemon.challenges import ChallengeZones
 from sslmd.daemon.dh import DhGroups
+from sslmd.daemon.heartbeat import Heartbeat
 from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.hosts import Hosts
-from sslmd.daemon.ledger import Ledger, Page
+from sslmd.daemon.ledger import Ledger
 from sslmd.daemon.loop import Loop
+from sslmd.daemon.notices import Notices
+from sslmd.daemon.pages import Pages
 from sslmd.daemon.refusal import Refusal
 from sslmd.daemon.registry import (
     Entry,
@@ -38,7 +44,6 @@ from sslmd.daemon.registry import (
     Progressed,
     Registry,
     Taken,
-    Unsaved,
     entry_of,
 )
 from sslmd.daemon.tell.changes import BESIDE, Changes
@@ -54,6 +59,7 @@ from sslmd.store.reading import helpers_for, read_all
 from sslmd.workers.copy import forget_outgoing
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import ca_asked
+from sslmd.workers.notify import Sender
 from sslmd.workers.tools import (
     Delivering,
     Publishing,
@@ -66,7 +72,7 @@ from sslmd.workers.tools import (
 )
 
 
-class Planner:
+class Hub:
     """One per daemon. All of it runs in the event loop; files are touched in threads."""
 
     def __init__(
@@ -83,16 +89,18 @@ class Planner:
     ) -> None:
         self.site, self.threads, self.standings, self.telling = site, threads, standings, telling
         self.bus, self.registry, self.net = bus, Registry(), net
-        self.ledger = Ledger(site, self._page_of, self._save_failed, self._saved_again)
         self.loop = Loop(
             site.now,
             parallel,
             lambda job: ca_asked(job, site.config),
             self._clock_jumped,
             telling.bug,
-            self.ledger.write,
+            lambda: self.ledger.write(),
             lambda job: self.ari.urgency(job),
         )
+        again = partial(self.loop.touch, Ledger.name)
+        self._pages = pages = Pages(self.registry, telling)
+        self.ledger = Ledger(site, pages.page_of, pages.failed, pages.mended, again)
         self.queue = queue = self.loop.queue
         net, common = net or Nobody(), (site, threads, standings, telling)
         resolver, self.locality = Resolver(DnsAsker(net)), Locality(net)
@@ -110,17 +118,22 @@ class Planner:
         self.certs = Certs(*ways, self.zones, self.held)
         self.loop.add(self.certs, self.certs.waits)
         self._challenges = ChallengeZones(self.ordering.challenges, site.now)
-        for reconciler in (self.zones, self._challenges, self.hosts, self.ari, self.dh, self.held):
+        told = self._tell, telling.bug
+        self.alarms = Alarms(site, threads, self.registry, self._beside, self._alarmed, told[1])
+        self.heartbeat = Heartbeat(site, self.loop, net, self.alarms, *told)
+        self.notices = Notices(site, self.alarms, self.loop, Sender(site, threads), *told)
+        others = self._challenges, self.hosts, self.ari, self.dh, self.held, self.ledger
+        for reconciler in (self.zones, *others, self.alarms, self.notices, self.heartbeat):
             self.loop.add(reconciler)
         changes = Changes(bus, site.now, self.ledger.note)
         self.registry.listen(changes.hear, self.loop.meters.hear, self._follow)
         # What was found odd in a certificate's files when they were read last.
-        self._remarks: dict[CertId, list[str]] = {}
+        self._remarks: dict[CertId, list[Reason]] = {}
         self.registry.dane_of = self.zones.dane
         self.registry.why_absent = lambda group, service: why_absent(site.config, group, service)
         # The configuration that was refused since the one in force was loaded.
         self.refused: Refusal | None = None
-        self._unsaved, self._stopping = 0, False
+        self._stopping = False
 
     # --- the story of a run ---
 
@@ -131,6 +144,8 @@ class Planner:
         forget_outgoing(self.site.tree)
         self.hosts.load()
         self.ordering.accounts.load()
+        self.alarms.load()
+        self.notices.reconfigured()
 
     def start(self) -> None:
         """Make the first plan and begin to work."""
@@ -185,7 +200,7 @@ class Planner:
             self.registry.put(cert, Taken(entry, one.remarks, one.unsaved))
         self.registry.relate()
 
-    def _remark(self, cert: CertId, remarks: list[str]) -> None:
+    def _remark(self, cert: CertId, remarks: list[Reason]) -> None:
         self._remarks.pop(cert, None)
         if remarks:
             self._remarks[cert] = remarks
@@ -230,20 +245,25 @@ class Planner:
         self.registry.relate()
         self.hosts.reconfigured(old)
         self.zones.reconfigured()
+        self.notices.reconfigured()
+        self.heartbeat.reconfigured()
         self._forgive(old)
         self.touch_all()
         # An order that is for other names, or at another CA.
-        other = [cert for cert in changed if self._is_other(cert, old) and self._is_ordering(cert)]
-        stopping = map(self._stop_work, (*removed, *other))
+        queue = self.queue
+        asked = {cert: old.services[cert].fingerprint for cert in changed if cert in old.services}
+        other = [
+            one
+            for one in asked
+            if asked[one] != config.services[one].fingerprint
+            and any(pool(job) is Pool.ACME for lane in _lanes(one) for job in queue.in_lane(lane))
+        ]
+        stopping = [queue.cancel(lane) for one in (*removed, *other) for lane in _lanes(one)]
         await asyncio.gather(*stopping, self.dh.reconfigured(old))
         for cert in other:  # one that only waited for its place has ended without a word
             self.loop.touch("cert", cert)
         self.loop.take_turn()
         return added, removed, changed
-
-    def _is_other(self, cert: CertId, old: Config) -> bool:
-        was = old.services.get(cert)
-        return was is not None and was.fingerprint != self.site.config.services[cert].fingerprint
 
     def _forgive(self, old: Config) -> None:
         """Try orders again at once where what challenges are published by has changed."""
@@ -259,23 +279,12 @@ class Planner:
             if trouble is not None and not trouble.binding and is_acme:
                 self.registry.put(cert, Forgiven())
 
-    def _is_ordering(self, cert: CertId) -> bool:
-        return any(
-            pool(job) is Pool.ACME
-            for name in (f"cert {cert}", f"trial {cert}")
-            for job in self.queue.in_lane(name)
-        )
-
-    async def _stop_work(self, cert: CertId) -> None:
-        await self.queue.cancel(f"cert {cert}")
-        await self.queue.cancel(f"trial {cert}")
-
-    def _refresh(self, cert: CertId, fresh: certs.Loaded | None, remarks: Sequence[str]) -> None:
+    def _refresh(self, cert: CertId, fresh: certs.Loaded | None, remarks: Sequence[Reason]) -> None:
         """Take over what the configuration says now, and what was read `fresh`."""
         entry, config = self.registry[cert], self.site.config
         state, hold, is_released = entry.state, entry.hold, False
         if fresh is not None and not self.queue.busy(f"cert {cert}"):
-            hold, is_released = fresh.hold, bool(entry.hold) and not fresh.hold
+            hold, is_released = fresh.hold, entry.hold is not None and fresh.hold is None
             if is_released:
                 state = fresh.state  # what held it was put right
             elif not hold:
@@ -327,9 +336,9 @@ class Planner:
             self.loop.touch("cert", cert)
         for zone in self._challenges.zones:
             self.loop.touch(ChallengeZones.name, zone)
-        for one in (self.zones, self.hosts, self.ari):
+        for one in (self.zones, self.hosts, self.ari, self.notices):
             one.touch_all()
-        for name in ("dh", "held"):
+        for name in ("dh", "held", "notes", "alarms", "alive"):
             self.loop.touch(name)
 
     def _follow(
@@ -347,27 +356,20 @@ class Planner:
         self.zones.note(cert)
         self.certs.heard(cert, event)
 
-    def _page_of(self, cert: CertId) -> Page | None:
-        if cert not in self.registry or self.registry[cert].hold:
-            return None
-        entry = self.registry[cert]
-        times = {"renew_at": entry.decision.renew_at, "roll_at": entry.decision.roll_at}
-        return Page(entry.state, times)
-
     @property
     def failures(self) -> int:
         """How much has failed since the start."""
-        return self._unsaved + self.certs.failures + self.hosts.failures + self.dh.failures
+        return self._pages.failures + self.certs.failures + self.hosts.failures + self.dh.failures
 
     def state_of(self, cert: CertId) -> CertState:
         """Return how a certificate stands, for the workers."""
         return self.registry[cert].state if cert in self.registry else CertState()
 
-    def progress(self, cert: CertId, text: str) -> None:
-        """A job tells how far it is, "" when that is over; part of `reason` in the status."""
+    def progress(self, cert: CertId, how: Reason | None) -> None:
+        """A job tells how far it is, None when that is over; part of `reason` in the status."""
         entry = self.registry.entries.get(cert)
-        if entry is not None and entry.progress != text:
-            self.registry.put(cert, Progressed(text))
+        if entry is not None and entry.progress != how:
+            self.registry.put(cert, Progressed(how))
 
     def count(self, cert: CertId, event: Counted) -> None:
         """Take in that a CA may have failed to validate names."""
@@ -376,25 +378,23 @@ class Planner:
 
     # --- what went wrong beside jobs ---
 
+    def _beside(self) -> Iterable[BesideStanding]:
+        refused, book = self.refused, self.alarms.state.book
+        return beside(self.hosts, self.zones, self.dh, self.net, refused, book, self.heartbeat)
+
+    def _alarmed(self) -> None:
+        self.notices.touch_all()
+
     def _clock_jumped(self, seconds: float) -> None:
         if seconds:
             text = f"the clock was set by {seconds:+.0f} s, or the machine slept; planning again"
             self._tell("clock-jumped", text, WARNING)
         self.touch_all()
 
-    def _saved_again(self, cert: CertId) -> None:
-        if cert in self.registry:
-            self.registry.put(cert, Unsaved(""))
-
-    def _save_failed(self, cert: CertId, err: Exception) -> None:
-        self._unsaved += 1
-        if isinstance(err, SslmError):
-            why = err.text_beside(cert)
-        else:
-            why = f"an error of sslmd's own: {err!r}; see the journal"
-            self.telling.bug(f"{cert}: state.toml cannot be written: {err!r}", err)
-        if cert in self.registry:
-            self.registry.put(cert, Unsaved(why))
-
     def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
         self.bus.record(Record(self.site.now(), event, text, priority, cert))
+
+
+def _lanes(cert: CertId) -> tuple[str, str]:
+    """Return the lanes of what is done for one certificate alone."""
+    return f"cert {cert}", f"trial {cert}"

@@ -22,7 +22,7 @@ from typing import Self, TypeVar
 from sslmd.core.errors import Permanent
 from sslmd.core.safe_path import Danger
 from sslmd.store import files
-from sslmd.store.way import MOST_LINKS, shared_with
+from sslmd.store.paths import MOST_LINKS, shared_with
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def apart(work: Callable[[], T]) -> T:
-    """Do something in a thread with a umask of its own, in which `Walk` may become others."""
+    """Do something in a thread with a umask of its own; in it `ForeignFolder` may be others."""
     results: list[T] = []
     failures: list[BaseException] = []
 
@@ -67,7 +67,7 @@ def apart(work: Callable[[], T]) -> T:
         except BaseException as err:
             failures.append(err)
 
-    thread = threading.Thread(target=run, name="walk")
+    thread = threading.Thread(target=run, name="sslmd-foreign")
     thread.start()
     thread.join()
     if failures:
@@ -75,7 +75,7 @@ def apart(work: Callable[[], T]) -> T:
     return results[0]
 
 
-class Walk:
+class ForeignFolder:
     """Where we are: a folder, by its handle. For `apart`, and to be closed.
 
     Raises OSError for what the system refuses, about `path`; `Permanent` for what we do.

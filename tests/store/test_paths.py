@@ -15,7 +15,7 @@ import pytest
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.safe_path import trust_of
 from sslmd.store import files, owners
-from sslmd.store.way import dangers, holding, open_folder, own_trust
+from sslmd.store.paths import dangers, holding, open_folder, own_trust
 from tests.stand.attacker import GROUP, NOBODY, exchanged, let_by_acl, let_in
 from tests.stand.server import ROOT
 
@@ -152,7 +152,7 @@ def test_a_link_of_ours_leads_to_the_folder(tmp_path: Path) -> None:
 
 def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom sslmd.store import files\nfrom sslmd.store.way import *\n"
+        "import os, sys\nfrom sslmd.store import files\nfrom sslmd.store.paths import *\n"
         "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
         "files.make_dirs(f'{sys.argv[1]}/a/b'); files.write_file(f'{sys.argv[1]}/a/b/c', b'x')\n"
         "assert list(dangers(sys.argv[1], own_trust())) == []\n"

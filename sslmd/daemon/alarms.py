@@ -1,0 +1,222 @@
+"""What is wrong is looked for every minute, and remembered: raised since when, told to whom.
+
+`core.alarms` says what an alarm is. All of it is read from what is known; the disk and the clock
+are looked at as well. Thousands of certificates are looked at a few at a time: nobody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from sslmd.config.model import Config
+from sslmd.core.alarm import AlarmCase, gathered
+from sslmd.core.alarm_events import AlarmEvent, AlarmsSeen, AlarmState, BookRead, BookUnsaved
+from sslmd.core.alarm_kinds import AlarmKind
+from sslmd.core.alarms import (
+    BesideStanding,
+    CertStanding,
+    Overview,
+    cases_beside,
+    cases_of,
+    unknown_of,
+)
+from sslmd.core.errors import CLOCK_TOLERANCE, SslmError, text_of
+from sslmd.core.failed import Failed
+from sslmd.core.jobs import Job, WatchAlarms
+from sslmd.core.names import CertId
+from sslmd.core.notice_book import AlarmBook
+from sslmd.core.reason import Reason, Said, Why
+from sslmd.core.words.sentence import say
+from sslmd.daemon.cert_status import failed_server_of, last_error_of, status_of, trouble_of
+from sslmd.daemon.loop import Due
+from sslmd.daemon.registry import Entry, Registry
+from sslmd.store.note_kinds import ALARM_BOOK_NOTE
+from sslmd.workers.tools import Site, Threads
+
+# Between two looks.
+PERIOD = timedelta(minutes=1)
+
+# Certificates that are looked at without a pause for others: a few milliseconds.
+AT_ONCE = 100
+
+# A file system with less free than this, bytes and entries, is full: a renewal needs some 100 KB.
+LEAST_FREE, LEAST_ENTRIES = 16 << 20, 200
+
+Beside = Callable[[], Iterable[BesideStanding]]
+
+
+class Alarms:
+    """The reconciler of alarms. `beside` yields what is wrong with what is no certificate.
+
+    `changed` is called when alarms, or what is remembered of them, may have changed.
+    """
+
+    name = "alarms"
+    jobs = (WatchAlarms,)
+
+    def __init__(
+        self,
+        site: Site,
+        threads: Threads,
+        registry: Registry,
+        beside: Beside,
+        changed: Callable[[], None],
+        bug: Callable[[str, BaseException], None],
+    ) -> None:
+        self._site, self._threads, self._registry = site, threads, registry
+        self._beside, self._changed, self._bug = beside, changed, bug
+        self._next: datetime | None = None
+        self._saved = AlarmBook()
+        self._writing = asyncio.Lock()
+        self._place = site.tree.alarm_note
+
+    @property
+    def state(self) -> AlarmState:
+        """The alarms, and what is remembered of them."""
+        return self._registry.alarms.entries.get("") or AlarmState()
+
+    def load(self) -> None:
+        """Read what the run before remembered; blocks, for the start."""
+        try:
+            self._saved = ALARM_BOOK_NOTE.read(self._place)
+        except (OSError, SslmError) as err:
+            # What is raised is told once more; that it cannot be written is an alarm of its own.
+            self._registry.alarms.put("", BookUnsaved(_why(err)))
+        self._registry.alarms.put("", BookRead(self._saved))
+
+    def put(self, event: AlarmEvent) -> None:
+        """Take in what happened."""
+        self._registry.alarms.put("", event)
+        self._changed()
+
+    async def noted(self, event: AlarmEvent) -> None:
+        """Take in what happened, and return when it is on disk; raises what writing raises."""
+        self.put(event)
+        await self._write()
+
+    # --- as a reconciler ---
+
+    def step(self, ident: str) -> Due:
+        """Look when it is time, or when the clock was set."""
+        del ident  # there is one
+        now = self._site.now()
+        if self._next is None or not now < self._next <= now + PERIOD:
+            return Due((WatchAlarms(Reason(Why.ALARMS_LOOK)),))
+        return Due(wakes=(("look", self._next),))
+
+    async def do(self, job: WatchAlarms) -> None:
+        """Look at everything, and write down what is new."""
+        del job  # there is one kind
+        self._next = self._site.now() + PERIOD
+        try:
+            await self.look()
+        except Exception as err:
+            self._bug("looking for alarms met an error of sslmd's own", err)
+        await self.save()
+
+    def after(self, job: Job) -> Iterable[str]:
+        """Go on when the look has ended."""
+        return ("",) if isinstance(job, WatchAlarms) else ()
+
+    # --- looking ---
+
+    async def look(self) -> None:
+        """Look at everything once."""
+        cases: list[AlarmCase] = []
+        unknown: set[tuple[AlarmKind, str]] = set()
+        for number, cert in enumerate(self._registry.managed()):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+            entry = self._registry.entries.get(cert)
+            if entry is None:
+                continue
+            standing, now = cert_standing(cert, entry), self._site.now()
+            cases += cases_of(standing, now)
+            unknown |= unknown_of(Overview((standing,)), now)
+        found = await self._threads.aside(_disks, self._site.config)
+        beside = [*self._beside(), *found, *self._clock(), *self._notes()]
+        cases += cases_beside(beside)
+        # From here on without a pause: this is how things stand at one moment.
+        alarms = tuple(gathered(cases))
+        self.put(AlarmsSeen(self._site.now(), alarms, frozenset(unknown)))
+
+    def _clock(self) -> Iterator[BesideStanding]:
+        """Yield that the clock is wrong: sets were issued later than now, or it was set back."""
+        now, book = self._site.now(), self.state.book
+        latest = book.seen
+        for entry in self._registry.entries.values():
+            cert = entry.state.curr.cert if entry.state.curr is not None else None
+            if cert is not None and (latest is None or cert.not_before > latest):
+                latest = cert.not_before
+        if latest is not None and latest - now > CLOCK_TOLERANCE:
+            yield BesideStanding(AlarmKind.CLOCK, "clock", Reason(Failed.CLOCK_BEHIND, at=latest))
+        elif book.unsure is not None and now < book.unsure:
+            yield BesideStanding(AlarmKind.CLOCK, "clock", Reason(Failed.CLOCK_BEHIND))
+
+    def _notes(self) -> Iterator[BesideStanding]:
+        if why := self.state.unsaved:
+            reason = Reason(Failed.ALARMS_UNSAVED, path=self._place, why=Said(why))
+            yield BesideStanding(AlarmKind.NOTES, os.path.basename(self._place), reason)
+
+    # --- writing ---
+
+    async def save(self) -> None:
+        """Write the book if there is more in it than that time went on."""
+        with suppress(OSError, SslmError):  # it is an alarm, and tried again with the next look
+            await self._write()
+
+    async def _write(self) -> None:
+        async with self._writing:
+            book = self.state.book
+            if not book.differs(self._saved):
+                return
+            try:
+                await self._threads.aside(ALARM_BOOK_NOTE.write, self._place, book)
+            except (OSError, SslmError) as err:
+                self._registry.alarms.put("", BookUnsaved(_why(err)))
+                raise
+            self._saved = book
+            self._registry.alarms.put("", BookUnsaved(""))
+
+
+def cert_standing(cert: CertId, entry: Entry) -> CertStanding:
+    """Return how a certificate stands, as alarms are made of it."""
+    *_, why = last_error_of(entry, trouble_of(entry), failed_server_of(entry.state.servers))
+    report, wanted = entry.report, entry.wanted
+    names = frozenset(name.lower() for name in (*wanted.names, cert.group))
+    return CertStanding(
+        cert,
+        status_of(entry),
+        why,
+        names,
+        say(entry.unsaved),
+        wanted.dane,
+        report.at if report is not None else None,
+        tuple(report.unseen) if report is not None and wanted.dane else (),
+    )
+
+
+def _disks(config: Config) -> list[BesideStanding]:
+    """Return the folders of ours whose file system is full; blocks."""
+    found: dict[int, BesideStanding] = {}
+    for path in (config.globals.certs_dir, config.globals.prod_cert_dir):
+        there = next((one for one in (path, *path.parents) if one.exists()), path)
+        try:
+            info, device = os.statvfs(there), os.stat(there).st_dev
+        except OSError:
+            continue  # who needs it says so
+        free = info.f_bavail * info.f_frsize
+        # Some file systems count no entries.
+        entries = info.f_favail if info.f_files else LEAST_ENTRIES
+        if free < LEAST_FREE or entries < LEAST_ENTRIES:
+            why = Reason(Failed.DISK_FULL, path=str(path), free=free >> 20, entries=entries)
+            found.setdefault(device, BesideStanding(AlarmKind.DISK, str(path), why))
+    return list(found.values())
+
+
+def _why(err: Exception) -> str:
+    return (err.strerror if isinstance(err, OSError) else None) or text_of(err)
