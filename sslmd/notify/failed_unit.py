@@ -28,7 +28,7 @@ ENVIRONMENT = "SSLMD_FAILED_TO"
 CREDENTIAL = "to"
 DEFAULT = "mailto:root"
 
-_UNIT = re.compile(r"[A-Za-z0-9:_.@-]{1,200}")
+_UNIT = re.compile(r"[A-Za-z0-9:_][A-Za-z0-9:_.@\\-]{0,200}")
 # Seconds, and lines of the journal.
 _STATUS_LIMIT, _JOURNAL = 20, 15
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 from contextlib import suppress
@@ -74,7 +75,8 @@ def text_of(message: ToSend, recipient: str) -> bytes:
     mail["To"] = recipient
     mail["Subject"] = plain(message.subject)
     mail["Date"] = formatdate(localtime=True)
-    mail["Message-ID"] = make_msgid("sslmd")
+    # Named by us: who asks DNS for it waits where DNS is what is wrong.
+    mail["Message-ID"] = make_msgid("sslmd", socket.gethostname())
     # RFC 3834 §5: no vacation answers it.
     mail["Auto-Submitted"] = "auto-generated"
     if message.severity is Severity.CRITICAL:

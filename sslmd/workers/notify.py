@@ -52,7 +52,7 @@ sys.path.insert(0, {_ROOT!r})
 from sslmd.notify.main import main
 main([])
 """
-_COMMAND = (sys.executable, "-I", "-c", _PROGRAM)
+COMMAND = (sys.executable, "-I", "-c", _PROGRAM)
 
 # Parts of an address that a message may not have; shorter ones are in every text.
 _PARTS = re.compile(r"[^A-Za-z0-9._~!$*+-]+")
@@ -98,7 +98,7 @@ class Sender:
         threads: Threads,
         *,
         socket: str = NOTIFY_SOCKET,
-        command: Sequence[str] = _COMMAND,
+        command: Sequence[str] = COMMAND,
     ) -> None:
         self._site = site
         self._threads = threads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -339,6 +340,24 @@ def test_none_and_a_command(tree: Tree) -> None:
     assert (made.alive_url, made.alive_command) == (None, (f"{tree.top}/tools/alive", "$HOME"))
     (warning,) = tree.warnings()
     assert "globals.alive_command: no shell runs this" in warning
+
+
+# --- what the documents show ------------------------------------------------------------
+
+
+def test_tables_that_the_page_on_mail_shows(tree: Tree) -> None:
+    text = (ROOT / "docs/monitoring/mail.md").read_text()
+    found = re.findall(r"^ *```toml ssl-mgr\.conf\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    assert len(found) == 4
+    private(tree.top / "notify-phones", PRIVATE)
+    tables, others = [one for one in found if "[[notify]]" in one], MAIN
+    (switch,) = [one for one in found if "[globals]" in one]
+    others = others.replace("[globals]", switch.strip())
+    tree.write("ssl-mgr.conf", others + "\n".join(tables))
+    config = tree.load()
+    assert tree.warnings() == []
+    assert [one.name for one in config.notify] == ["admins", "phones", "tickets"]
+    assert config.globals.alive_url is not None
 
 
 # --- Apprise ------------------------------------------------------------------------------

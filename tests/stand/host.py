@@ -70,7 +70,14 @@ def missing() -> str:
     """Return which program or right is missing, or nothing."""
     if lacking := sshd.missing():
         return lacking
-    for name in ("rsync", "unshare", "nsenter", "mount"):
+    if not shutil.which("rsync", path=PLACES):
+        return "rsync is missing"
+    return missing_namespaces()
+
+
+def missing_namespaces() -> str:
+    """Return what mount namespaces need and this machine has not, or nothing."""
+    for name in ("unshare", "nsenter", "mount"):
         if not shutil.which(name, path=PLACES):
             return f"{name} is missing"
     if os.geteuid() != 0:
