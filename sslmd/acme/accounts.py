@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,6 +32,7 @@ from sslmd.core.failed import Failed
 from sslmd.core.holds import Holds
 from sslmd.core.reason import Reason, Said
 from sslmd.net.acme_messages import (
+    DIRECTORY,
     REGISTER,
     Account,
     AcmeAccount,
@@ -328,8 +330,10 @@ class Accounts:
 
     async def ask(self, operation: Operation[Any, Any], asked: Any, server: AcmeServer) -> Any:
         """Ask the CA something; raises what it refuses."""
+        # A directory is no account's, and needs no signature.
+        signs = nullcontext() if operation is DIRECTORY else self.signer.asking(asked)
         try:
-            with self.signer.asking(asked):
+            with signs:
                 async with asyncio.timeout(ASKING):
                     answer = await self.net_ask(operation, asked)
         except TimeoutError:

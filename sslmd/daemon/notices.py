@@ -193,7 +193,7 @@ def item_row(item: NewsItem) -> dict[str, Any]:
     raised, alarm = item.raised, item.alarm
     about: dict[str, Any]
     if alarm is None:
-        names = sorted(raised.subjects)
+        names = sorted(raised.everyone)
         about = {
             "kind": str(raised.kind),
             "severity": raised.severity.name.lower(),

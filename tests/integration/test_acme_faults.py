@@ -110,7 +110,9 @@ def test_a_ca_that_stumbles(here: World) -> None:
         assert len(accounts(site)) == 1
         verify(site, ca, CUT)
 
-        # Where its directory was is a page, for an hour.
+        # Where its directory was is a page, for an hour; what was read of it before is forgotten.
+        site.stop()
+        site.start()
         stumbling.no_directory = True
         site.ctl("force-renew", f"{ZONE}:good", status=1)
         one = site.status()[GOOD]

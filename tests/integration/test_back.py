@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from cryptography import x509
 
 from sslmd.wire.messages import ErrorCode
 from tests.stand.dane_site import ARG, CERT, clean, dane_world
+from tests.stand.server import wait_until
 from tests.stand.site import Site, codes_in, reasons_of, verify
 
 WEB = "example.com/web-ec"
@@ -179,14 +181,19 @@ def test_a_server_that_does_not_take_the_newer_set(site: Site) -> None:
     assert site.status(WEB)[WEB]["curr"]["serial"] != old
 
 
+def _uses(site: Site, serial: str) -> bool:
+    return bool(site.status()[WEB]["curr"]["serial"] == serial)
+
+
 def test_killed_right_after_it_was_accepted(site: Site) -> None:
     old, new = rolled_forward(site)
     for want in (old, new):
         site.ctl("roll", "--back", "--no-wait", WEB)
         site.kill()
         site.start()
-        found = site.wait_settled()[WEB]
-        assert found["curr"]["serial"] == want
+        # It is settled until the first turn begins what was asked for.
+        wait_until(partial(_uses, site, want), "the set that was asked for")
+        site.wait_settled()
         assert serial_in(site.top / "prod-certs" / WEB / "curr") == want
         verify(site, WEB)
 

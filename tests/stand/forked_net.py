@@ -69,6 +69,8 @@ def _begin(files: Sequence[int], env: Mapping[str, str]) -> None:
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as Python itself does when it starts
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     first = 3
     for file in sorted(files):
