@@ -37,6 +37,7 @@ PASSING = (
     "/db/",
     "/next",
     ".sslmd.lock",
+    ".notices.toml",
     "/.hosts/",
     "acme-challenge.",
 )

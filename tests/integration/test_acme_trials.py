@@ -14,7 +14,7 @@ from tests.stand.acme_site import ARG, CERT, ZONE, World, world
 from tests.stand.pebble import Pebble
 
 # What a daemon that runs writes anyway.
-RUNNING = (".sslmd.lock", "localhost.toml", "state.toml", "acme-challenge.")
+RUNNING = (".sslmd.lock", ".notices.toml", "localhost.toml", "state.toml", "acme-challenge.")
 
 
 @pytest.fixture

@@ -29,7 +29,10 @@ class RealSite(Site):
     """A site of ssl-mgr's, at the time when it was made."""
 
     # Notes of ours.
-    others = ("state.toml", ".sslmd.lock", ".hosts/localhost.toml", ".dane.toml")
+    others = (
+        *("state.toml", ".sslmd.lock", ".hosts/localhost.toml", ".dane.toml"),
+        ".notices.toml",
+    )
 
     def __init__(
         self, version: str, folder: Path, *, port: int = SILENT, with_ca: bool = False
