@@ -1,7 +1,7 @@
 """How long many orders take within the limits of their CA: at least, and at most.
 
-Limits say to the second when an order may begin, if those before it begin as soon as they may. What
-nobody knows is how long name servers and the CA then take: that has two bounds.
+Limits say to the second when an order may begin, if those before it begin as soon as they may. How
+long name servers and the CA then take is not known: that has two bounds.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ class Planned:
 class Work:
     """How long one order takes from its begin on, and how many are under way at a time."""
 
-    least: timedelta
-    most: timedelta
+    each: timedelta
     places: int
 
 
@@ -56,15 +55,21 @@ _Bound = tuple[CaLimit, Rate] | None
 
 
 def forecast(
-    orders: Sequence[Planned], full: Mapping[Key, datetime], rates: Rates, now: datetime, work: Work
+    orders: Sequence[Planned],
+    full: Mapping[Key, datetime],
+    rates: Rates,
+    now: datetime,
+    least: Work,
+    most: Work,
 ) -> Forecast:
     """Return how long orders take that begin now. `full`: how their buckets are.
 
-    The first are the most urgent: where a bucket has too little for all, it is theirs.
+    The first are the most urgent: where a bucket has too little for all, it is theirs. `least` and
+    `most`: how long they take where all goes well, and where it does not.
     """
     begins = _begins(orders, full, rates, now)
-    soonest, bound, crowded = _last(orders, begins, now, work.least, work.places)
-    latest, _, _ = _last(orders, begins, now, work.most, work.places)
+    soonest, _, _ = _last(orders, begins, now, least)
+    latest, bound, crowded = _last(orders, begins, now, most)
     limit, rate = bound if bound is not None else (None, None)
     number = sum(one.counts for one in orders)
     return Forecast(number, soonest, latest, limit, rate, crowded)
@@ -97,8 +102,7 @@ def _last(
     orders: Sequence[Planned],
     begins: Sequence[tuple[datetime, _Bound]],
     now: datetime,
-    each: timedelta,
-    places: int,
+    work: Work,
 ) -> tuple[datetime, _Bound, bool]:
     """Return when the last order is over that counts, what it waited for, and if for a place."""
     ends = list[datetime]()
@@ -107,9 +111,10 @@ def _last(
     for index in sorted(range(len(orders)), key=lambda index: begins[index][0]):
         begin, waits = begins[index]
         waits_for_place = False
-        if len(ends) >= places and (first := heapq.heappop(ends)) > begin:
+        if len(ends) >= work.places and (first := heapq.heappop(ends)) > begin:
             begin, waits, waits_for_place = first, None, True
-        heapq.heappush(ends, begin + each)
-        if orders[index].counts and begin + each >= last:
-            last, bound, crowded = begin + each, waits, waits_for_place
+        end = begin + work.each
+        heapq.heappush(ends, end)
+        if orders[index].counts and end >= last:
+            last, bound, crowded = end, waits, waits_for_place
     return last, bound, crowded
