@@ -1,4 +1,4 @@
-"""Limits of a CA as token buckets, what fits into them, and how long that takes (I14).
+"""Limits of a CA as token buckets, and what fits into them (I14).
 
 Of a bucket that is refilled evenly one moment is all that has to be known: when it is full again
 (the "theoretical arrival time" of the generic cell rate algorithm, ITU-T I.371). One more taken
@@ -12,8 +12,7 @@ that says what it `replaces` (RFC 9773 §5), within the CA's window, of all of t
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -128,56 +127,5 @@ def _level(full: datetime | None, rate: Rate, now: datetime) -> datetime:
     return now if full is None else max(now, min(full, now + rate.every + _LEEWAY))
 
 
-# --- how long much takes ---------------------------------------------------------------------
-
 # A limit, and whose bucket it is: of a directory, and what it counts for there.
 Key = tuple[CaLimit, tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """How long `number` orders take. `last`: when the last of them has its certificate.
-
-    `bound`: the limit that the last one waited for, with its `rate`; None: nothing but the work.
-    """
-
-    number: int
-    last: datetime
-    bound: CaLimit | None = None
-    rate: Rate | None = None
-
-
-def forecast(
-    orders: Sequence[Iterable[Key]],
-    full: Mapping[Key, datetime],
-    rates: Rates,
-    now: datetime,
-    each: timedelta,
-    places: int,
-) -> Forecast:
-    """Return how long orders take that begin now, in this order.
-
-    `orders`: the buckets that each of them takes from; `full`: how these are; `each`: how long one
-    takes of which so many have `places` at a time.
-    """
-    levels: dict[Key, datetime] = {}
-    ends: list[datetime] = []
-    found = Forecast(len(orders), now)
-    for keys in orders:
-        begins, bound = now, None
-        limited = [(key, rate) for key in keys if (rate := rates.get(key[0])) is not None]
-        for key, rate in limited:
-            level = levels.get(key) or _level(full.get(key), rate, now)
-            if (at := level + rate.refill - rate.every - _LEEWAY) > begins:
-                begins, bound = at, (key[0], rate)
-        for key, rate in limited:
-            # From when it begins: a bucket that is full by then does not get fuller.
-            level = levels.get(key) or _level(full.get(key), rate, now)
-            levels[key] = max(level, begins) + rate.refill
-        if len(ends) >= places and (first := heapq.heappop(ends)) > begins:
-            begins, bound = first, None
-        heapq.heappush(ends, begins + each)
-        if begins + each >= found.last:
-            limit, rate_ = bound if bound is not None else (None, None)
-            found = Forecast(len(orders), begins + each, limit, rate_)
-    return found

@@ -59,6 +59,7 @@ from sslmd.core.state import (
     Request,
     SetNote,
     Track,
+    after_roll,
 )
 
 # --- the table ---------------------------------------------------------------------------
@@ -229,6 +230,7 @@ def _apply(state: CertState, event: Event) -> CertState:
                 rolled_at=event.at,
                 advertised=None,
                 retired=_retired(state, fresh),
+                hurried=after_roll(state, fresh),
                 former=state.former.union(
                     one.cert.identity
                     for one in (state.curr, state.next)
@@ -290,7 +292,8 @@ def _apply(state: CertState, event: Event) -> CertState:
             restarting = (asked(server, event) for server in state.servers)
             return replace(state, servers=tuple(restarting))
         case ServersProven():
-            return replace(state, deployed=state.curr.name if state.curr else None, retired=())
+            fresh = state.curr.name if state.curr else None
+            return replace(state, deployed=fresh, retired=(), hurried=())
         case Settled():
             settled = state.curr.name if state.curr else None
             note = state.prev_note if event.prev == state.prev else None

@@ -289,6 +289,7 @@ class Ended(Code):
     ROLLED = "rolled-and-deployed"
     ROLLED_BUT = "rolled-but"
     ROLLED_WAITS = "rolled-waits"
+    MADE_SINCE = "made-since"
 
 
 # Why a set cannot serve: all but its dates, and those.

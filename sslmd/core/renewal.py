@@ -14,7 +14,7 @@ from sslmd.core.buckets import ANY_FAILED, Rate
 from sslmd.core.errors import CLOCK_TOLERANCE
 from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.spec import AcmeCa, CertFacts, CertSpec, SetFacts, Timing
-from sslmd.core.state import CertState, SetNote, replaces_urgently
+from sslmd.core.state import CertState, SetNote, replaced_urgently
 from sslmd.core.windows import Group
 
 
@@ -150,10 +150,8 @@ def hurry_since(state: CertState, wanted: Wanted) -> datetime | None:
         urgent_since(state.curr, state.curr_note, wanted),
         urgent_since(state.next, state.next_note, wanted),
     ]
-    if replaces_urgently(state) and wanted.timing.by_ca:
-        assert state.prev_note is not None
-        assert state.prev_note.ari is not None
-        found.append(state.prev_note.ari.urgent_since)
+    if wanted.timing.by_ca:
+        found.append(replaced_urgently(state))
     return min((one for one in found if one is not None), default=None)
 
 

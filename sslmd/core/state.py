@@ -262,14 +262,26 @@ class OrderMade:
 
 
 @dataclass(frozen=True, slots=True)
+class Hurried:
+    """A set that is to be replaced at once, and that servers may still use.
+
+    `since`: its CA wants that since then; `revoked`: an admin said that it is.
+    """
+
+    set: SetName
+    since: datetime | None = None
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CertState:
     """Everything that is known of one certificate.
 
     `advertised`, `deployed`, `settled` name the set that last got there. `retired`: the sets before
-    `curr` that some server may still use. `sighting`: what was seen in DNS of `next`. `adopted`:
-    there were sets but no state.toml, as in a tree of ssl-mgr's, and production was not looked at
-    yet. `whole`: it is to be delivered whatever is there. `failed`, `issued`: see `core.limits`;
-    `ordered`: see `core.buckets`.
+    `curr` that some server may still use; `hurried`: the urgent ones of them. `sighting`: what
+    was seen in DNS of `next`. `adopted`: there were sets but no state.toml, as in a tree of
+    ssl-mgr's, and production was not looked at yet. `whole`: it is to be delivered whatever is
+    there. `failed`, `issued`: see `core.limits`; `ordered`: see `core.buckets`.
     `trial_after`: the CA's test server wants no other trial before. `off_deck`: a set that may be
     on deck only because an admin wanted it back, and does no more. Of a CA only: `former`, the
     identities of all its sets, and `remains`, what is there of one that lost its `curr`.
@@ -287,6 +299,7 @@ class CertState:
     deployed: SetName | None = None
     settled: SetName | None = None
     retired: tuple[SetName, ...] = ()
+    hurried: tuple[Hurried, ...] = ()
     sighting: Sighting | None = None
     delivered: Delivered = Delivered()
     servers: tuple[Server, ...] = ()
@@ -309,16 +322,38 @@ class CertState:
         """Whether servers may still use a set that an admin said is revoked."""
         if self.curr_note is not None and self.curr_note.revoked:
             return True
-        deployed = self.curr is None or self.deployed == self.curr.name
-        return not deployed and self.prev_note is not None and self.prev_note.revoked
+        return any(one.revoked for one in before_curr(self))
 
 
-def replaces_urgently(state: CertState) -> bool:
-    """Whether the set in use took the place of one that its CA wants replaced at once.
+def before_curr(state: CertState) -> tuple[Hurried, ...]:
+    """Return the urgent sets before `curr` that servers may still use: until it is seen everywhere.
 
-    Until it is seen in use everywhere, servers may still use the other.
+    What is noted beside `prev` counts too: a daemon may have been killed amid a roll.
     """
-    if state.curr is None or state.deployed == state.curr.name or state.prev_note is None:
-        return False
-    before = state.prev_note.ari
-    return before is not None and before.urgent_since is not None
+    if state.curr is None or state.deployed == state.curr.name:
+        return ()
+    last = _hurried(state.prev, state.prev_note)
+    known = {state.curr.name, *(one.set for one in last)}
+    return (*(one for one in state.hurried if one.set not in known), *last)
+
+
+def after_roll(state: CertState, fresh: SetName | None) -> tuple[Hurried, ...]:
+    """Return the urgent sets that servers may still use when `fresh` takes the place of `curr`."""
+    curr = state.curr.name if state.curr is not None else None
+    every = (*before_curr(state), *_hurried(curr, state.curr_note))
+    return tuple(one for one in every if one.set != fresh)
+
+
+def _hurried(name: SetName | None, note: SetNote | None) -> tuple[Hurried, ...]:
+    if name is None or note is None:
+        return ()
+    since = note.ari.urgent_since if note.ari is not None else None
+    return (Hurried(name, since, note.revoked),) if since or note.revoked else ()
+
+
+def replaced_urgently(state: CertState) -> datetime | None:
+    """Return since when a CA wants a set replaced that servers may still use, None if it does not.
+
+    That is one before the set in use, however many came since.
+    """
+    return min((one.since for one in before_curr(state) if one.since), default=None)

@@ -27,7 +27,7 @@ from sslmd.core.host.plan import (
 from sslmd.core.jobs import Copy, HostJob, Job, Pool, Restart, See, lane
 from sslmd.core.names import CertId, machine_of
 from sslmd.core.renewal import ROLL_MARGIN
-from sslmd.core.state import Server, ServerPhase, replaces_urgently
+from sslmd.core.state import Server, ServerPhase, replaced_urgently
 from sslmd.core.windows import opens
 from sslmd.daemon.host_book import HostBook
 from sslmd.daemon.host_work import HostWork
@@ -235,7 +235,7 @@ class Hosts:
         if cert in self._registry and self._registry[cert].state.shows_revoked:
             return now
         groups = self._site.config.restart_windows(server.kind, cert)
-        if not groups or (cert in self._registry and replaces_urgently(self._registry[cert].state)):
+        if not groups or (cert in self._registry and replaced_urgently(self._registry[cert].state)):
             return now
         at = opens(groups, now)
         late = server.expires is not None and at + ROLL_MARGIN >= server.expires

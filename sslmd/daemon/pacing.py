@@ -7,15 +7,16 @@ buckets are made of that when they are first asked for, and again when certifica
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sslmd.acme.account_homes import Home
 from sslmd.config.model import CaInfo
-from sslmd.core.buckets import CaLimit, Forecast, Key, filled, forecast
+from sslmd.core.buckets import CaLimit, Key, filled
 from sslmd.core.errors import CLOCK_TOLERANCE, Paced, RateLimited
 from sslmd.core.events import Event, WasIssued, WasOrdered
+from sslmd.core.forecast import Forecast, Planned, forecast
 from sslmd.core.holds import LONGEST, AccountMade, CaHold, Holds, hold_of
 from sslmd.core.jobs import MakeKey, Order
 from sslmd.core.limits import Issuances, names_mark
@@ -26,11 +27,9 @@ from sslmd.core.state import CertState, FailedValidation, Issuance, OrderMade
 from sslmd.core.turns import DUE, NOW, Limited, Turns, Urgency, paced
 from sslmd.core.view import Decision
 from sslmd.daemon.ca_keys import CaKeys, of_accounts, of_orders
+from sslmd.daemon.order_work import work_of
 from sslmd.daemon.registry import Entry, Gone, Noticed, Registry, Taken
 from sslmd.workers.tools import Ordering, Site
-
-# How long an order takes beside `dns_check_delay`, for a forecast.
-EACH = timedelta(seconds=5)
 
 
 def urgency_of(entry: Entry) -> Urgency:
@@ -346,20 +345,35 @@ class Pacing:
     # --- telling ahead ---
 
     def forecast(
-        self, ca: CaInfo, which: Iterable[CertId], now: datetime, places: int, *, trial: bool
+        self,
+        ca: CaInfo,
+        which: Collection[CertId],
+        beside: Collection[CertId],
+        now: datetime,
+        *,
+        trial: bool,
     ) -> Forecast:
-        """Return how long it takes to order all of these."""
-        each = self._site.config.globals.dns_check_delay + EACH
-        entries = self._registry.entries
-        if trial:
-            orders: list[list[Key]] = [[of_orders(ca.test_server, "")] for _ in which]
-            limits = self._keys.rates(ca.test_server)
-            return forecast(orders, self._trials.turns.full, limits, now, each, places)
+        """Return how long it takes to order all of these. `beside`: what is ordered meanwhile.
+
+        Of those, certificates of other tables with the same directory share its limits.
+        """
         self._look_up(now)
-        urgent = sorted(which, key=lambda cert: (urgency_of(entries[cert]), cert))
-        orders = [list(self._keys.of_order(cert, entries[cert], ca.server)) for cert in urgent]
-        rates = self._keys.rates(ca.server)
-        return forecast(orders, self._real.turns.full, rates, now, each, places)
+        server, counts = (ca.test_server if trial else ca.server), frozenset(which)
+        planned = list[tuple[Urgency, CertId, Planned]]()
+        for cert in counts.union(beside):
+            entry = self._registry.entries.get(cert)
+            of = self._keys.ca(entry) if entry is not None else None
+            if entry is None or of is None or server != (of.test_server if trial else of.server):
+                continue
+            keys = self._keys.of_order(cert, entry, server)
+            taken = (of_orders(server, ""),) if trial else tuple(keys)
+            held = self._held(cert, entry, server, now)
+            after = held.until if held is not None else None
+            planned.append((urgency_of(entry), cert, Planned(taken, after, cert in counts)))
+        orders = [one for _, _, one in sorted(planned, key=lambda one: one[:2])]
+        full = (self._trials if trial else self._real).turns.full
+        work = work_of(ca, self._site.config.globals.dns_check_delay)
+        return forecast(orders, full, self._keys.rates(server), now, *work)
 
 
 def _waiting(decision: Decision, why: Reason, until: datetime) -> Decision:

@@ -26,7 +26,7 @@ from sslmd.core.ari import (
     looked,
     pause,
 )
-from sslmd.core.events import Advised, Asked
+from sslmd.core.events import Advised, Asked, Rolled, ServersProven
 from sslmd.core.jobs import MakeKey, Order, Roll
 from sslmd.core.lifecycle import advance
 from sslmd.core.plan import decide
@@ -37,13 +37,15 @@ from sslmd.core.state import (
     Ask,
     CertState,
     Delivered,
+    Phase,
     Request,
     SetNote,
-    replaces_urgently,
+    replaced_urgently,
 )
 from sslmd.core.view import Decision, View
 from sslmd.core.windows import Window
 from sslmd.core.words.sentence import say
+from sslmd.store.state import notes_of, parse, render
 from tests.core.test_plan import reread
 from tests.stand.world import START, days, facts, wanted
 
@@ -405,9 +407,31 @@ def test_whatever_a_ca_answers_there_is_no_loop(
 
 def test_restarts_after_an_urgent_roll_wait_for_no_window() -> None:
     rolled = CertState(curr=on_deck(), prev=CURR.name, prev_note=note(PAST))
-    assert replaces_urgently(rolled)
-    assert not replaces_urgently(replace(rolled, prev_note=note(FUTURE)))
-    assert not replaces_urgently(replace(rolled, deployed=on_deck().name))
+    assert replaced_urgently(rolled) == PAST.urgent_since
+    assert replaced_urgently(replace(rolled, prev_note=note(FUTURE))) is None
+    assert replaced_urgently(replace(rolled, deployed=on_deck().name)) is None
+
+
+def test_nor_after_another_roll_before_servers_took_that_one() -> None:
+    first, second, third = (on_deck(NOW + HOUR * number) for number in range(3))
+    begun = replace(state(PAST, first), deployed=CURR.name, phase=Phase.ISSUED)
+    rolled = advance(begun, Rolled(NOW))
+    for fresh in (second, third):
+        again = replace(rolled, next=fresh, next_note=note(None), phase=Phase.ISSUED)
+        rolled = advance(again, Rolled(NOW))
+        notes = parse(render(notes_of(rolled), {}, None, []))
+        # The daemon is started again; or it was killed before it had noted the roll.
+        for hurried in (notes.state.hurried, again.hurried):
+            later = replace(rolled, hurried=hurried)
+            assert replaced_urgently(later) == PAST.urgent_since
+            assert hurry_since(later, WANTED) == PAST.urgent_since
+    assert hurry_since(advance(rolled, ServersProven(NOW)), WANTED) is None
+    # Of what was in use everywhere, servers use nothing older.
+    proven = replace(again, deployed=second.name, hurried=())
+    assert hurry_since(advance(proven, Rolled(NOW)), WANTED) is None
+    # An admin goes back to it: it is no longer one of before.
+    back = replace(rolled, next=CURR, next_note=note(FUTURE), phase=Phase.ISSUED)
+    assert advance(back, Rolled(NOW)).hurried == ()
 
 
 def test_what_a_ca_said_is_noted_beside_its_set() -> None:

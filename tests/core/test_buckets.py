@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from sslmd.core.buckets import (
     LETS_ENCRYPT,
     CaLimit,
-    Forecast,
     Rate,
     filled,
-    forecast,
     free_at,
     is_free,
     rates_of,
@@ -92,28 +90,3 @@ def test_limits_are_known_of_lets_encrypt_and_can_be_changed() -> None:
     assert not is_free(LETS_ENCRYPT, CaLimit.NAMES, renewal=True, replaces=False)
     assert is_free(LETS_ENCRYPT, CaLimit.NAMES, renewal=True, replaces=True)
     assert not is_free("https://ca.example/", CaLimit.ORDERS, renewal=True, replaces=True)
-
-
-def test_a_forecast_says_when_the_last_comes_and_what_it_waits_for() -> None:
-    rate, key = Rate(300, timedelta(hours=3)), (CaLimit.ORDERS, ("le", ""))
-    got = forecast([[key]] * 1000, {}, {CaLimit.ORDERS: rate}, NOW, 10 * SECOND, 50)
-    assert got.bound is CaLimit.ORDERS
-    assert got.rate == rate
-    assert abs(got.last - (NOW + 700 * timedelta(seconds=36) + 10 * SECOND)) < 2 * SECOND
-    free = forecast([[]] * 1000, {}, {}, NOW, 10 * SECOND, 50)
-    assert free == Forecast(1000, NOW + 200 * SECOND)
-    assert forecast([], {}, {}, NOW, SECOND, 1) == Forecast(0, NOW)
-
-
-@given(RATES, st.integers(1, 60), st.integers(1, 9))
-def test_a_forecast_is_what_then_happens(rate: Rate, number: int, places: int) -> None:
-    key = (CaLimit.ORDERS, ("", ""))
-    got = forecast([[key]] * number, {}, {CaLimit.ORDERS: rate}, NOW, SECOND, places)
-    now, full, ends = NOW, None, list[datetime]()
-    for _ in range(number):
-        now = max(now, free_at(full, rate, now))
-        full = taken(full, rate, now)
-        if len(ends) >= places:
-            now = max(now, sorted(ends)[-places])
-        ends.append(now + SECOND)
-    assert abs(got.last - max(ends)) <= SECOND

@@ -101,3 +101,8 @@ def test_what_is_revoked_is_noted_until_it_is_used_nowhere() -> None:
     rolled = advance(on_deck, Rolled(NOW))
     assert rolled.shows_revoked  # servers may still use it
     assert not advance(rolled, ServersProven(NOW)).shows_revoked
+    # Also when one more is rolled before they took the other.
+    third = replace(new, name=SetName.at(NOW + timedelta(hours=1)))
+    again = replace(rolled, next=third, next_note=SetNote(0.0), phase=Phase.ADVERTISED)
+    assert advance(again, Rolled(NOW)).shows_revoked
+    assert not advance(advance(again, Rolled(NOW)), ServersProven(NOW)).shows_revoked

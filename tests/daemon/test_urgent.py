@@ -121,9 +121,9 @@ class Incident(Year):
 class Site:
     """All zones, and the queue before their jobs."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, number: int = ZONES) -> None:
         self.rng = random.Random(seed)
-        zones = [Incident(random.Random(seed + number), number) for number in range(ZONES)]
+        zones = [Incident(random.Random(seed + one), one) for one in range(number)]
         self.zones = zones
         self.at = {cert.id: (zone, cert) for zone in zones for cert in zone.certs}
         self.now = 0.0

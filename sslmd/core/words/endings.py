@@ -52,8 +52,13 @@ def _forecast(facts: Mapping[str, Any]) -> str:
         bound = f", bounded by {{most}} {what} in {{every:span}}"
     elif "places" in facts:
         bound = ", bounded by {places} orders at a time"
+    elif "requests" in facts:
+        bound = ", bounded by {requests} requests at a time"
     number = "1 certificate" if facts["number"] == 1 else "{number} certificates"
-    return f"{number} of {{ca}}: about {{span:span}}{bound}: the last at {{at}}"
+    span, last = ("{least:span} to {span:span}", "at the latest at")
+    if "least" not in facts:
+        span, last = "{span:span}", "at"
+    return f"{number} of {{ca}}: about {span}{bound}: the last {last} {{at}}"
 
 
 ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
@@ -74,6 +79,7 @@ ENDINGS: Mapping[Ended, str | Callable[[Mapping[str, Any]], str]] = {
     Ended.ROLLED_BUT: "rolled, but {why}",
     Ended.ROLLED_WAITS: "rolled; {why}",
     Ended.TRIAL_WELL: _trial_well,
+    Ended.MADE_SINCE: "set {set} was issued since that was asked for, at {at}",
 }
 
 ANSWERS: Mapping[Answered, str | Callable[[Mapping[str, Any]], str]] = {
@@ -120,7 +126,7 @@ ANSWERS: Mapping[Answered, str | Callable[[Mapping[str, Any]], str]] = {
     Answered.FORECAST: _forecast,
     Answered.REPLACING: (
         "replacing certificates of {ca}: {done} of {number} done[, {failed} failed and are tried "
-        "again], {waiting} wait[, the last until about {at}]"
+        "again][, {refused} refused or cancelled], {waiting} wait[, the last until about {at}]"
     ),
     Answered.DRILLING: "the drill: {done} of {number} tried",
     Answered.COMMAND_RUN: "restart_cmd was run",

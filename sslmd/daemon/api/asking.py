@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -22,7 +22,9 @@ from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
 from sslmd.core.reason import Ended, Reason, Said, noted, on_wire
-from sslmd.core.state import MAX_MIN_ROLL, Ask, Request, Track, TrialAsk
+from sslmd.core.roll_wait import issued_at
+from sslmd.core.spec import SetFacts
+from sslmd.core.state import MAX_MIN_ROLL, Ask, CertState, Request, Track, TrialAsk
 from sslmd.core.state import Request as What
 from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
@@ -41,13 +43,50 @@ class Batch:
     """Certificates that are asked for together, at one time; see `Ask` for the rest.
 
     What cannot be done for one of them is told, and stops no other. What waits for a limit of its
-    CA is waited for.
+    CA is waited for. `joins`: it is asked for once more while it is under way since `at`.
     """
 
     which: tuple[CertId, ...]
     at: datetime
     number: int
     revoked: bool
+    joins: bool = False
+
+    def done(self, state: CertState) -> SetFacts | None:
+        """Return the set that it has made of a certificate already, None if that is to come."""
+        if not self.joins or is_of_batch(state):
+            return None
+        return made_since(state, self.at)
+
+    def ask(self, state: CertState, wish: Ask) -> Ask | Result:
+        """Return what is asked for in place of `wish`, or why nothing is."""
+        if self.joins and state.ask is not None and is_of_batch(state):
+            # Not once more with another key: an order with this one may be under way.
+            revoked = self.revoked or state.ask.revoked
+            return replace(state.ask, at=self.at, revoked=revoked, batch=self.number)
+        made = self.done(state)
+        if made is None:
+            return replace(wish, at=self.at, revoked=self.revoked, batch=self.number)
+        on_deck, note = state.next is made, state.curr_note
+        if self.revoked and on_deck and not (note is not None and note.revoked):
+            # Only that what is in use is revoked: what is on deck waits for no window any more.
+            other = state.ask or Ask(What.RENEW, self.at)
+            return replace(other, revoked=True)
+        return Outcome.UNNEEDED, Reason(Ended.MADE_SINCE, set=made.name, at=self.at)
+
+
+def is_of_batch(state: CertState) -> bool:
+    """Whether a certificate is still to be renewed as one of many."""
+    ask = state.ask
+    return ask is not None and ask.what is What.RENEW and ask.batch > 0
+
+
+def made_since(state: CertState, at: datetime) -> SetFacts | None:
+    """Return the set on deck, or in use, if it has got its certificate since then."""
+    for facts, note in ((state.next, state.next_note), (state.curr, state.curr_note)):
+        if facts is not None and facts.complete and issued_at(facts, note) >= at:
+            return facts
+    return None
 
 
 def ended(entry: Entry | None, ask: Ask | TrialAsk, record: Record) -> Result | None:

@@ -1,31 +1,33 @@
-"""Everything of a CA anew: the method `replace`, its forecast, and how far it is.
+"""Everything of a CA is replaced: the method `replace`, its forecast, and how far it is.
 
 Each certificate is asked for as `force-renew` asks for it, and noted with it: how many they are
-(`Ask.batch`) is all that is known of the whole. The limits of the CA pace them.
+(`Ask.batch`) is all that is known of the whole. The limits of the CA pace them. One that is asked
+for again while it is under way goes on as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sslmd.core.buckets import Forecast
-from sslmd.core.jobs import Pool
+from sslmd.config.model import CaInfo, Engines
+from sslmd.core.forecast import Forecast
 from sslmd.core.names import CertId
 from sslmd.core.reason import Reason, on_wire
 from sslmd.core.spec import AcmeCa, OwnCa
+from sslmd.core.state import CertState
 from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
-from sslmd.daemon.api.asking import Batch
+from sslmd.daemon.api.asking import Batch, is_of_batch, made_since
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
 from sslmd.daemon.api.users import denied
 from sslmd.daemon.hub import Hub
-from sslmd.daemon.loop import PLACES
+from sslmd.daemon.order_work import places_of
 from sslmd.daemon.registry import Entry
 from sslmd.daemon.tell.journal import Record
 from sslmd.wire.messages import ErrorCode, Method, Notice, RpcRequest
@@ -33,6 +35,9 @@ from sslmd.wire.params import Params
 
 # Seconds between two lines on how far it is.
 TELLS = 5.0
+
+# Bounds of a forecast that differ by no more are told as one.
+ONE = 1.1
 
 
 def ca_of(entry: Entry) -> str:
@@ -45,13 +50,18 @@ def ca_of(entry: Entry) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BatchStanding:
-    """How far a replacement is. `failed` are tried again, and wait until then."""
+    """How far a replacement is. `failed` are tried again, and wait until then.
+
+    `refused`: what was not accepted, was dropped by the plan, or cancelled by an admin.
+    """
 
     ca: str
     asked: datetime
     number: int
+    done: int
     waiting: int
     failed: int
+    refused: int
     last: datetime
 
     @property
@@ -61,8 +71,9 @@ class BatchStanding:
             Answered.REPLACING,
             ca=self.ca,
             number=self.number,
-            done=max(self.number - self.waiting - self.failed, 0),
+            done=self.done,
             failed=self.failed or None,
+            refused=self.refused or None,
             waiting=self.waiting,
             at=self.last if self.waiting else None,
         )
@@ -70,25 +81,37 @@ class BatchStanding:
 
 def standings(hub: Hub, now: datetime) -> list[BatchStanding]:
     """Return how far every replacement is that is not done."""
+    coming = _coming(hub)
+    if not coming:
+        return []
+    every = [cert for which in coming.values() for cert in which]
+    others: dict[str, list[CertState]] = {}
+    for cert in set(hub.registry.managed()).difference(every):
+        others.setdefault(ca_of(hub.registry[cert]), []).append(hub.registry[cert].state)
+    told = []
+    for (ca, asked), which in coming.items():
+        states = {cert: hub.registry[cert].state for cert in which}
+        left = [cert for cert in which if not _has_failed(states[cert], asked)]
+        number = max(one.ask.batch for one in states.values() if one.ask is not None)
+        ended = max(number - len(which), 0)
+        done = min(sum(made_since(one, asked) is not None for one in others.get(ca, ())), ended)
+        last = _forecast(hub, ca, left, every, now, trial=False).latest
+        counts = number, done, len(left), len(which) - len(left), ended - done
+        told.append(BatchStanding(ca, asked, *counts, last))
+    return told
+
+
+def _coming(hub: Hub) -> dict[tuple[str, datetime], list[CertId]]:
+    """Return what is still to be renewed by replacements, by its CA and since when."""
     found: dict[tuple[str, datetime], list[CertId]] = {}
     for cert, entry in hub.registry.entries.items():
-        ask = entry.state.ask
-        if ask is not None and ask.batch:
-            found.setdefault((ca_of(entry), ask.at), []).append(cert)
-    told = []
-    for (ca, asked), which in found.items():
-        entries = [hub.registry[cert] for cert in which]
-        failed = {
-            cert
-            for cert, entry in zip(which, entries, strict=True)
-            if entry.state.trouble is not None and entry.state.trouble.at >= asked
-        }
-        left = [cert for cert in which if cert not in failed]
-        ask = entries[0].state.ask
-        assert ask is not None
-        last = _forecast(hub, ca, left, now, trial=False).last
-        told.append(BatchStanding(ca, asked, ask.batch, len(left), len(failed), last))
-    return told
+        if entry.state.ask is not None and is_of_batch(entry.state):
+            found.setdefault((ca_of(entry), entry.state.ask.at), []).append(cert)
+    return found
+
+
+def _has_failed(state: CertState, since: datetime) -> bool:
+    return state.trouble is not None and state.trouble.at >= since
 
 
 def rows(hub: Hub) -> list[dict[str, Any]]:
@@ -100,14 +123,21 @@ def rows(hub: Hub) -> list[dict[str, Any]]:
 
 
 def _forecast(
-    hub: Hub, name: str, which: Iterable[CertId], now: datetime, *, trial: bool
+    hub: Hub,
+    name: str,
+    which: Collection[CertId],
+    beside: Collection[CertId],
+    now: datetime,
+    *,
+    trial: bool,
 ) -> Forecast:
+    """`beside`: what is ordered meanwhile, of whichever CA."""
     ca = hub.site.config.cas.get(name)
     if ca is None or ca.is_own:
-        number = len(list(which))  # about a second for key and signature
-        return Forecast(number, now + timedelta(seconds=number))
-    places = PLACES[Pool.ACME]
-    return hub.certs.pacing.forecast(ca, which, now, places, trial=trial)
+        # About a second for key and signature.
+        last = now + timedelta(seconds=len(which))
+        return Forecast(len(which), last, last)
+    return hub.certs.pacing.forecast(ca, which, beside, now, trial=trial)
 
 
 class Replacing:
@@ -124,20 +154,10 @@ class Replacing:
         acme = {ca for ca, one in self._hub.site.config.cas.items() if not one.is_own}
         chosen = self._chosen(params, acme if trial else None)
         now = self._hub.site.now()
-        ahead = {
-            ca: _forecast(self._hub, ca, which, now, trial=trial) for ca, which in chosen.items()
-        }
-        told = [
-            {"ca": ca, "number": one.number, "text": say(why), **on_wire(why, "text")}
-            for ca, one in ahead.items()
-            for why in [_ahead(ca, one, now, acme=ca in acme)]
-        ]
+        batches = self._batches(chosen, now, revoked=revoked, trial=trial)
+        told = self._ahead(batches, now, trial=trial)
         if params.flag("forecast"):
             return {"forecast": told, "certs": []}
-        batches = {
-            ca: Batch(tuple(which), now, 0 if trial else len(which), revoked)
-            for ca, which in chosen.items()
-        }
         every = [cert for which in chosen.values() for cert in which]
         wanted = {
             "force": not trial,
@@ -156,6 +176,38 @@ class Replacing:
             with suppress(asyncio.CancelledError):
                 await telling
         return {"forecast": told, "certs": [row for one in results for row in one["certs"]]}
+
+    def _batches(
+        self, chosen: Mapping[str, list[CertId]], now: datetime, *, revoked: bool, trial: bool
+    ) -> dict[str, Batch]:
+        """Return what is asked for together, by its CA: with what is under way since before."""
+        if trial:
+            return {ca: Batch(tuple(which), now, 0, revoked) for ca, which in chosen.items()}
+        began = dict(sorted(_coming(self._hub), reverse=True))  # the first of several
+        return {
+            ca: Batch(tuple(which), began.get(ca, now), len(which), revoked, ca in began)
+            for ca, which in chosen.items()
+        }
+
+    def _ahead(
+        self, batches: Mapping[str, Batch], now: datetime, *, trial: bool
+    ) -> list[dict[str, Any]]:
+        """Return the forecasts: of what is not done yet."""
+        registry = self._hub.registry
+        left = {
+            ca: [cert for cert in one.which if one.done(registry[cert].state) is None]
+            for ca, one in batches.items()
+        }
+        beside = {cert for which in left.values() for cert in which}
+        if not trial:
+            beside.update(*_coming(self._hub).values())
+        told = []
+        for ca, which in left.items():
+            found = _forecast(self._hub, ca, which, beside, now, trial=trial)
+            why = _forecast_told(ca, found, now, self._hub.site.config.cas.get(ca))
+            row = {"ca": ca, "number": found.number, "text": say(why), **on_wire(why, "text")}
+            told.append(row)
+        return told
 
     def _chosen(self, params: Params, only: Collection[str] | None) -> Mapping[str, list[CertId]]:
         """Return what is replaced, by its CA. `only`: of these CAs."""
@@ -198,16 +250,25 @@ class Replacing:
             last = line
 
 
-def _ahead(ca: str, one: Forecast, now: datetime, *, acme: bool) -> Reason:
-    """Return a forecast as a reason."""
+def _forecast_told(ca: str, one: Forecast, now: datetime, info: CaInfo | None) -> Reason:
+    """Return a forecast as a reason. `info`: of its CA, None where that is not known."""
+    least, most = (_whole(at - now) for at in (one.soonest, one.latest))
+    crowded = info if one.crowded else None
+    by_engine = crowded is not None and crowded.engine is Engines.ENGINE
     return Reason(
         Answered.FORECAST,
         number=one.number,
         ca=ca,
-        span=timedelta(seconds=round((one.last - now).total_seconds())),
-        at=one.last,
+        least=least if most > least * ONE else None,
+        span=most,
+        at=one.latest,
         limit=str(one.bound) if one.bound is not None else None,
         most=one.rate.most if one.rate is not None else None,
         every=one.rate.every if one.rate is not None else None,
-        places=PLACES[Pool.ACME] if one.number > PLACES[Pool.ACME] and acme else None,
+        places=places_of(crowded) if crowded is not None and not by_engine else None,
+        requests=crowded.requests if crowded is not None and by_engine else None,
     )
+
+
+def _whole(span: timedelta) -> timedelta:
+    return timedelta(seconds=round(span.total_seconds()))

@@ -104,9 +104,7 @@ class Requests:
             ahead = entry.wanted.next_ahead and not reuse and next_ and next_.cert is None
             replaces = next_.name if force and next_ and not ahead else None
             wish = Ask(What.RENEW, now, force, reuse, replaces, new_key=new_key)
-            if batch is None:
-                return wish
-            return replace(wish, at=batch.at, revoked=batch.revoked, batch=batch.number)
+            return wish if batch is None else batch.ask(entry.state, wish)
 
         return await self._carry(client, params, ask, warnings, batch)
 
