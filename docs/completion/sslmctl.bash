@@ -17,14 +17,15 @@ _sslmctl() {
     local typed=${COMP_LINE:0:COMP_POINT}
     cur=${typed##*[[:space:]]}
     case $command in
-        "") options="--help --socket --version" words="status show plan events dane check metrics alarms silence notify renew force-renew roll deliver restart replace dns-refresh cancel forget clean reload account import trust doctor completion" ;;
-        status) options="-h --help --socket --json --watch" certs=1 ;;
+        "") options="--help --socket --version" words="status show plan events dane check metrics report alarms silence notify renew force-renew roll deliver restart replace dns-refresh cancel forget clean reload account import trust doctor completion" ;;
+        status) options="-h --help --socket --json --watch --timeline" certs=1 ;;
         show) options="-h --help --socket" certs=1 ;;
         plan) options="-h --help --socket" certs=1 ;;
         events) options="-h --help --socket --follow -f --json" certs=1 ;;
         dane) options="-h --help --socket --now --json" certs=1 ;;
         check) options="-h --help --socket -w --warning -c --critical --host --kind --passive" certs=1 ;;
         metrics) options="-h --help --socket --output --http" ;;
+        report) options="-h --help --socket --html" certs=1 ;;
         alarms) options="-h --help --socket --json" ;;
         silence) options="-h --help --socket --for --why --list --end" ;;
         notify) options="-h --help --socket --test" ;;

@@ -184,7 +184,7 @@ def _takes_certs(parser: argparse.ArgumentParser) -> bool:
 def _zsh_option(action: argparse.Action) -> str:
     value = ""
     if action.nargs != 0:
-        kind = "_files" if action.metavar == "PATH" else " "
+        kind = "_files" if action.metavar in ("PATH", "FILE") else " "
         value = f":{str(action.metavar or action.dest).lower()}:{kind}"
     text = f"[{_zsh_text(action.help or '')}]{value}"
     if len(action.option_strings) == 1:

@@ -27,6 +27,7 @@ _COMMANDS = {
     "events": "ctl.listings",
     "check": "ctl.check",
     "metrics": "ctl.metrics",
+    "report": "ctl.report",
     "alarms": "ctl.alarms",
     "silence": "ctl.alarms",
     "notify": "ctl.alarms",

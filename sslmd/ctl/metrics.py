@@ -10,14 +10,13 @@ import argparse
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from sslmd.console.answers import Fields, certs_of
 from sslmd.console.args import Commands, arg, command, connect, flag
-from sslmd.console.program import DONE, FAILED, CtlError, NoDaemon
+from sslmd.console.program import DONE, CtlError, NoDaemon
 from sslmd.wire.messages import Method
 
 TYPE_CHECKING = False
@@ -57,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
         return _serve(args)
     body, err = _scraped(args)
     if args.output:
-        _write(args.output, body)
+        from sslmd.ctl.whole_file import write_whole
+
+        # node_exporter reads *.prom alone, so not what is not yet whole.
+        write_whole(args.output, body, _MODE)
     else:
         sys.stdout.write(body.decode())
         sys.stdout.flush()
@@ -94,26 +96,6 @@ def _scraped(args: argparse.Namespace) -> tuple[bytes, CtlError | None]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Collected())
     return generate_latest(registry), failed
-
-
-# --- to a file, and to who asks ------------------------------------------------------------
-
-
-def _write(path: str, body: bytes) -> None:
-    """Replace a file as a whole; raises `CtlError`."""
-    folder, scratch = os.path.dirname(os.path.abspath(path)), ""
-    try:
-        # node_exporter reads *.prom alone.
-        handle, scratch = tempfile.mkstemp(prefix=".sslmd-", suffix=".tmp", dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(body)
-            os.fchmod(file.fileno(), _MODE)
-        os.replace(scratch, path)
-    except OSError as err:
-        if scratch:
-            with suppress(OSError):
-                os.unlink(scratch)
-        raise CtlError(f"{path}: cannot be written: {err.strerror}", FAILED) from None
 
 
 def _serve(args: argparse.Namespace) -> int:

@@ -55,6 +55,7 @@ def add(commands: Commands) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
     how.add_argument("--watch", action="store_true", help="show it again every two seconds")
+    how.add_argument("--timeline", action="store_true", help="draw the life of each as a line")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,7 +74,14 @@ def run(args: argparse.Namespace) -> int:
         for line in json.dumps(json.loads(raw), ensure_ascii=False, indent=2).split("\n"):
             print(printable_json(line))
         return DONE
-    for line in _screen(args, ask_certs(args, Method.STATUS)):
+    result = ask_certs(args, Method.STATUS)
+    if args.timeline:
+        from sslmd.ctl.timeline import timeline
+
+        lines = timeline(certs_of(result), datetime.now(UTC))
+    else:
+        lines = _screen(args, result)
+    for line in lines:
         print(line)
     return DONE
 

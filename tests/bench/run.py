@@ -55,6 +55,9 @@ def measure(top: Path, services: int) -> dict[str, str]:
         "`sslmctl status --json`": f"{run.seconds('status', '--json'):.2f} s",
         "`sslmctl status CERT`": f"{run.seconds('status', one):.3f} s",
         "`sslmctl show CERT`": f"{run.seconds('show', one):.3f} s",
+        "`sslmctl status --timeline`": f"{run.seconds('status', '--timeline'):.2f} s",
+        "`sslmctl metrics`": f"{run.seconds('metrics'):.2f} s",
+        "`sslmctl report --html`": f"{run.seconds('report', '--html', '-'):.2f} s",
         "resident memory after that": f"{run.memory():.0f} MB",
     }
     run.stop()
