@@ -31,6 +31,9 @@ MOST_URL = 2000
 
 # Bytes of a certificate with its chain: one of 100 names has 10,000.
 MOST_CHAIN = 256 << 10
+# One link of a header (RFC 8288 §3).
+_LINK = re.compile(r'<([^<>]*)>\s*;\s*rel="?([A-Za-z0-9-]+)"?')
+
 _PLAIN = re.compile(r"[\t\r\n -~]*")
 
 _NEEDED = ("newNonce", "newAccount", "newOrder")
@@ -209,7 +212,8 @@ def links_of(reply: Reply, kind: str) -> list[str]:
 
     `kind`: `alternate`, other chains (§7.4.2), or `next`, more of a list (§7.1.2.1).
     """
-    found = re.findall(rf'<([^<>]*)>\s*;\s*rel="?{kind}"?', reply.headers.get("link", ""))
+    links = _LINK.findall(reply.headers.get("link", ""))
+    found = [where for where, rel in links if rel == kind]
     urls = [joined(reply.url, one) for one in found]
     return [url for url in urls if origin_of(url) == origin_of(reply.url)]
 

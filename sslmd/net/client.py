@@ -111,8 +111,7 @@ class Net:
         self._user = user
         self._command = command
         self._link: Link | None = None
-        self._changed = asyncio.Condition()
-        self._turn = asyncio.Lock()
+        self._changed, self._turn = asyncio.Condition(), asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._ends: deque[float] = deque(maxlen=1000)

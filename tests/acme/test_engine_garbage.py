@@ -109,6 +109,7 @@ _CHAINS = st.builds(Chains, st.lists(_TEXTS, max_size=2).map(tuple))
 
 _OF = {
     "new_order": _ORDERS,
+    "find_order": st.lists(_ORDERS, max_size=2).map(tuple),
     "order": _ORDERS,
     "authorizations": _AUTHORIZATIONS,
     "offer": _AUTHORIZATIONS,
@@ -129,6 +130,7 @@ def _answers(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, list[An
     """Draw answers to everything, about half of them as they should be."""
     right: dict[str, Any] = {
         "new_order": _order("pending"),
+        "find_order": (),
         "order": _order("pending"),
         "authorizations": engine_cases._authorization(),
         "offer": engine_cases._authorization("valid"),

@@ -372,7 +372,7 @@ def test_what_the_daemon_refuses_is_no_report() -> None:
 # --- the line of time ----------------------------------------------------------------------
 
 
-def timeline_of(*certs: Any, columns: int = 0, **env: str) -> list[str]:
+def timeline_of(*certs: Any, columns: int = 0, **env: Any) -> list[str]:
     """Return the lines of the certificates."""
     with FakeDaemon({Method.STATUS: result(status(*certs))}) as fake:
         words = ("status", "--timeline", "--socket", fake.path)

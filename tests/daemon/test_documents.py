@@ -104,7 +104,12 @@ def test_the_line_in_systemctl_status_counts_what_sslmctl_status_counts() -> Non
     entry = Entry(WANTED, frozenset(), CertState(Phase.SETTLED, CURR), None, Decision(WAITS))
     registry.put(WANTED.spec.id, Taken(entry))
     hub = SimpleNamespace(
-        registry=registry, site=SimpleNamespace(now=lambda: now), queue=(), refused=None, net=None
+        registry=registry,
+        site=SimpleNamespace(now=lambda: now),
+        queue=(),
+        refused=None,
+        net=None,
+        ordering=SimpleNamespace(signer=SimpleNamespace(trouble=None)),
     )
     assert problems(Cert(status_entry(WANTED.spec.id, entry)), now)
     assert summary(cast("Any", hub)) == "1 certificates, 1 live, 1 in trouble"
