@@ -20,7 +20,7 @@ _PAST = 0.15
 
 # Marks: every so many days, or months.
 _DAYS = (1, 2, 7, 14)
-_MONTHS = (1, 2, 3, 6, 12, 60)
+_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 
 
 class Axis:

@@ -130,7 +130,9 @@ def _notes(cert: Cert, shade: Shade, now: datetime) -> Iterator[str]:
     for _, text in problems(cert, now):
         yield text
     yield from remarks(cert, now)
-    reason = why(cert)
+    # That it is valid is said by its dates.
+    idle = cert.text("phase") == "settled" and cert.text("reason_code") in ("", "valid")
+    reason = "" if idle else why(cert)
     if reason and (shade is not Shade.WELL or cert.text("phase") != "settled"):
         yield reason
 

@@ -30,8 +30,8 @@ _OPEN = 4
 _DEFS = """\
 <svg class="defs" width="0" height="0" aria-hidden="true" focusable="false"><defs>
 <path id="d" d="M0 2.5 5.5 8 0 13.5-5.5 8Z"/><path id="o" d="M-4 2.5 6 8-4 13.5Z"/>
-<path id="e" d="M-1.25 2h2.5v12h-2.5Z"/><path id="x" d="M-7 3 0 8-7 13Z"/>
-<path id="y" d="M7 3 0 8 7 13Z"/></defs></svg>"""
+<path id="e" d="M-1.25 2h2.5v12h-2.5Z"/><path id="x" class="on" d="M-10 3-5 8-10 13M-6 3-1 8-6 13"/>
+<path id="y" class="on" d="M10 3 5 8 10 13M6 3 1 8 6 13"/></defs></svg>"""
 
 
 def page(facts: ReportFacts) -> str:
