@@ -373,14 +373,14 @@ def test_what_the_daemon_refuses_is_no_report() -> None:
 # --- the line of time ----------------------------------------------------------------------
 
 
-def timeline_of(*certs: Any, columns: int = 0, **env: str) -> list[str]:
+def timeline_of(*certs: Any, columns: int = 0, encoding: str = "utf-8") -> list[str]:
     """Return the lines of the certificates."""
     with FakeDaemon({Method.STATUS: result(status(*certs))}) as fake:
         words = ("status", "--timeline", "--socket", fake.path)
         if columns:
-            text = on_terminal(*words, columns=columns, NO_COLOR="1", **env)
+            text = on_terminal(*words, columns=columns, NO_COLOR="1", PYTHONIOENCODING=encoding)
         else:
-            done = sslmctl(*words, **env)
+            done = sslmctl(*words)
             assert (done.returncode, done.stderr) == (0, "")
             text = done.stdout
     lines = text.splitlines()
@@ -410,7 +410,7 @@ def test_the_next_one_and_its_roll() -> None:
 
 
 def test_a_terminal_that_has_no_signs_gets_letters() -> None:
-    (line,) = timeline_of(cert(), LANG="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0", columns=80)
+    (line,) = timeline_of(cert(), encoding="ascii", columns=80)
     assert line.isascii()
     assert re.search(r"\* example.com/web-ec +=+\|=+R-+ ", line)
 
