@@ -222,11 +222,11 @@ def _servers(servers: Sequence[ServerLine]) -> Iterator[str]:
     rows = []
     for one in servers:
         errors = "".join(f'<p class="bad">{_t(error)}</p>' for error in one.errors)
-        how = f"{state(one.shade)} {_t(states(one.states))}{errors}"
+        how = f"{state(one.shade, one.word)} <small>{_t(states(one.states))}</small>{errors}"
         rows.append((_t(f"{one.kind} on {one.host}"), how, _names(one.certs)))
     if rows:
         yield from _table("servers", ("Server", "State", "Certificates"), rows)
-        yield '<p class="small">Proven: seen serving it. Restarted: nobody saw that.</p>'
+        yield '<p class="small">Proven: seen serving it. Restarted: nobody saw it serving that.</p>'
     else:
         yield "<p>No server uses a certificate.</p>"
     yield "</section>"
@@ -241,7 +241,7 @@ def _zones(zones: Sequence[ZoneLine], now: datetime) -> Iterator[str]:
         rows.append(
             (
                 _t(one.zone),
-                f"{state(one.shade)} {_t(one.state)}",
+                state(one.shade, one.word),
                 f"{one.certs:,}",
                 moment(one.looked_at, now),
                 f"<ul>{''.join(waits)}</ul>" if waits else "nothing",

@@ -41,12 +41,12 @@ _KEY = (
 )
 
 
-def state(shade: Shade) -> str:
-    """Return a sign and a word."""
+def state(shade: Shade, word: str = "") -> str:
+    """Return a sign and a word, its own or a better one."""
     sign = SIGNS[shade][0]
     return (
         f'<span class="s s{shade:d}"><span class="g" aria-hidden="true">{sign}</span> '
-        f"{shade.word}</span>"
+        f"{word or shade.word}</span>"
     )
 
 

@@ -18,10 +18,21 @@ from sslmd.console.answers import Cert, certs_of
 from sslmd.ctl.axis import axis_of
 from sslmd.ctl.report_facts import gather
 from sslmd.ctl.report_page import page
+from sslmd.ctl.shade import Shade
 from sslmd.ctl.whole_file import write_whole
 from sslmd.wire.messages import ErrorCode, Method
 from tests.ctl.fake_daemon import FakeDaemon, on_terminal, refusal, result, sslmctl
-from tests.ctl.report_samples import ALARMS, HOSTILE, METRICS, PLAN, answers, many, site
+from tests.ctl.report_samples import (
+    ALARMS,
+    HOSTILE,
+    METRICS,
+    PLAN,
+    answers,
+    compared,
+    many,
+    server,
+    site,
+)
 from tests.ctl.samples import cert, failing, one_set, rfc3339, status
 
 _VOID = {"meta", "link", "input", "img", "br"}
@@ -229,6 +240,33 @@ def test_ten_thousand_certificates() -> None:
     assert spent < 30
     style = (Path(page.__code__.co_filename).parent / "report.css").read_text()
     assert "content-visibility:auto" in style
+
+
+def test_what_nobody_saw_is_not_well() -> None:
+    def facts(*certs: Any) -> Any:
+        return gather(status(*certs), {"jobs": []}, None, None, datetime.now(UTC))
+
+    def on(*states: Any) -> tuple[Shade, str]:
+        (line,) = facts(cert(servers=list(states))).servers
+        return line.shade, line.word
+
+    assert on(server(), server()) == (Shade.WELL, "well")
+    assert on(server(), server(state="restarted", unseen="not looked at"))[1] == "not seen"
+    assert on(server(state="restarted", unseen="x", meant=True)) == (Shade.WELL, "well")
+    assert on(server(), server(state="delivered")) == (Shade.COMING, "under way")
+    assert on(server(), server(state="pending", attempts=1)) == (Shade.WARNING, "failed")
+    assert on(server(), server(state="odd")) == (Shade.COMING, "not seen")
+
+    def dane(value: Any) -> Shade:
+        (line,) = facts(cert(dane_wanted=True, dane=value)).zones
+        shade: Shade = line.shade
+        return shade
+
+    assert dane(compared()) is Shade.WELL
+    assert dane(None) is Shade.COMING
+    assert dane(compared(fits=False)) is Shade.COMING
+    assert dane(compared(unseen=["port 25 could not be looked at"])) is Shade.WARNING
+    assert dane(compared(problems=["x"])) is Shade.CRITICAL
 
 
 # --- colours -------------------------------------------------------------------------------
@@ -451,6 +489,9 @@ def test_marks_are_as_far_apart_as_they_can_be_read(days: float) -> None:
 def test_one_root_does_not_make_days_of_the_others() -> None:
     axis = axis_of([*[living(-30, 60)] * 20, living(-1000, 3000)], NOW)
     assert axis.end - NOW < timedelta(days=70)
+    # Nor do a root and a CA below it in a small site.
+    axis = axis_of([*[living(-1, 89)] * 4, *[living(-1, 3650)] * 2], NOW)
+    assert axis.end - NOW < timedelta(days=200)
     assert certs_of(None) == []
     assert axis_of([], NOW).end > NOW
     assert PLAN
