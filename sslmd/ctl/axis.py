@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from sslmd.console.answers import Cert
 from sslmd.core.plain import here
 
-# All but the longest of this share fit whole: a root of ten years would make a line of days of the
-# others. What is longer ends at the edge.
-_FIT = 0.9
+# A root of ten years would make dots of the others. So all but the longest tenth are shown whole,
+# and no more than twice what half of them have. What is longer goes on at the edge.
+_FIT, _TIMES = 0.9, 2
 
 _LEAST = timedelta(days=7)
 _MOST = timedelta(days=20 * 365)
@@ -20,7 +20,7 @@ _PAST = 0.15
 
 # Marks: every so many days, or months.
 _DAYS = (1, 2, 7, 14)
-_MONTHS = (1, 2, 3, 6, 12, 60)
+_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 
 
 class Axis:
@@ -84,5 +84,7 @@ def axis_of(certs: Sequence[Cert], now: datetime) -> Axis:
 def _share(lengths: list[timedelta]) -> timedelta:
     if not lengths:
         return _LEAST
-    found = sorted(lengths)[min(int(len(lengths) * _FIT), len(lengths) - 1)]
-    return min(max(found, _LEAST), _MOST)
+    lengths.sort()
+    most = lengths[min(int(len(lengths) * _FIT), len(lengths) - 1)]
+    middle = max(lengths[(len(lengths) - 1) // 2], _LEAST)
+    return min(max(most, _LEAST), middle * _TIMES, _MOST)

@@ -4,18 +4,30 @@
   addEventListener("beforeprint", () => {
     for (const one of document.querySelectorAll("details")) one.open = true;
   });
-  const body = document.getElementById("certs");
-  if (!body) return;
+  const table = document.getElementById("certs");
+  if (!table) return;
+  const bodies = Array.from(table.tBodies);
+  const together = bodies[0].rows.length;
   const form = document.getElementById("filter");
   const words = document.getElementById("words");
   const shown = document.getElementById("shown");
   const boxes = Array.from(form.querySelectorAll("input[type=checkbox]"));
-  const rows = Array.from(body.rows, (row) => ({
+  const read = (row) => ({
     row,
     state: row.className,
     name: row.cells[0].firstChild.data,
     text: row.textContent.toLowerCase(),
-  }));
+  });
+  let rows = bodies.flatMap((body) => Array.from(body.rows, read));
+
+  // Of rows that are not laid out the browser does not know how many of them are hidden.
+  const measure = () => {
+    for (const body of bodies) {
+      const number = Array.from(body.rows).filter((row) => !row.hidden).length;
+      body.hidden = number === 0;
+      body.style.containIntrinsicSize = number < together ? `${number * 4}rem` : "";
+    }
+  };
 
   const filter = () => {
     const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -26,6 +38,7 @@
       if (one.row.hidden === fits) one.row.hidden = !fits;
       if (fits) number += 1;
     }
+    measure();
     shown.textContent = `${number} of ${rows.length} shown`;
   };
 
@@ -56,9 +69,12 @@
     const order = kind === "name" ? compare : plain;
     const keyed = rows.map((one) => [keyOf[kind](one, at), one]);
     keyed.sort((a, b) => (up ? order(a[0], b[0]) : order(b[0], a[0])) || compare(a[1].name, b[1].name));
-    const all = document.createDocumentFragment();
-    for (const [, one] of keyed) all.append(one.row);
-    body.append(all);
+    rows = keyed.map(([, one]) => one);
+    bodies.forEach((body, number) => {
+      const some = rows.slice(number * together, (number + 1) * together);
+      body.replaceChildren(...some.map((one) => one.row));
+    });
+    measure();
   };
 
   heads.forEach((head, at) => {

@@ -17,7 +17,6 @@ from sslmd.console.health import (
     refusal,
     remarks,
     why,
-    zone_problems,
 )
 from sslmd.core.plain import day, here
 from sslmd.ctl.shade import Shade, shade_of, worst_first
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
 AHEAD = timedelta(days=30)
 
 # States of a server, from what is least well.
-_STATES = ("failed", "pending", "delivered", "restarted", "proven")
+_STATES = ("failed", "pending", "delivered", "restarted", "proven", "nothing to see")
+_SEEN = {"proven", "nothing to see"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class ServerLine:
     certs: tuple[str, ...]
     errors: tuple[str, ...]
     shade: Shade
+    word: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class ZoneLine:
 
     zone: str
     shade: Shade
-    state: str
+    word: str
     looked_at: datetime | None
     certs: int
     wrong: tuple[str, ...]
@@ -120,7 +121,7 @@ def gather(
         None if alarms is None else Fields(alarms).subs("alarms"),
         _servers(lines),
         _zones(certs, Fields(status), Fields(metrics)),
-        [*_failed_certs(certs), *_failed_servers(certs), *_failed_beside(status, certs, now)],
+        [*_failed_certs(certs), *_failed_servers(certs), *_failed_beside(status, now)],
         _coming(Fields(plan), certs, now),
         Fields(status).sub("daemon"),
     )
@@ -130,7 +131,9 @@ def _notes(cert: Cert, shade: Shade, now: datetime) -> Iterator[str]:
     for _, text in problems(cert, now):
         yield text
     yield from remarks(cert, now)
-    reason = why(cert)
+    # That it is valid is said by its dates.
+    idle = cert.text("phase") == "settled" and cert.text("reason_code") in ("", "valid")
+    reason = "" if idle else why(cert)
     if reason and (shade is not Shade.WELL or cert.text("phase") != "settled"):
         yield reason
 
@@ -147,6 +150,8 @@ def _servers(lines: Iterable[CertLine]) -> list[ServerLine]:
             state = server.text("state")
             if error or server.number("attempts"):
                 state = "failed"
+            elif state == "restarted" and server.flag("meant"):
+                state = "nothing to see"
             found[place].append((state, line.cert.name, error))
     return sorted(
         (_server(kind, host, some) for (kind, host), some in found.items()),
@@ -158,18 +163,22 @@ def _server(kind: str, host: str, some: list[tuple[str, str, str]]) -> ServerLin
     states = Counter(state for state, _, _ in some)
     order = {state: at for at, state in enumerate(_STATES)}
     some.sort(key=lambda one: (order.get(one[0], -1), one[1]))
-    shade = Shade.WELL
     if states["failed"]:
-        shade = Shade.WARNING
+        shade, word = Shade.WARNING, "failed"
     elif states["pending"] or states["delivered"]:
-        shade = Shade.COMING
+        shade, word = Shade.COMING, "under way"
+    elif set(states) <= _SEEN:
+        shade, word = Shade.WELL, "well"
+    else:  # what nobody saw is not well
+        shade, word = Shade.COMING, "not seen"
     return ServerLine(
         kind,
         host,
         tuple(sorted(states.items(), key=lambda one: order.get(one[0], -1))),
-        tuple(name if state == "proven" else f"{name} ({state})" for state, name, _ in some),
+        tuple(name if state in _SEEN else f"{name} ({state})" for state, name, _ in some),
         tuple(dict.fromkeys(error for _, _, error in some if error)),
         shade,
+        word,
     )
 
 
@@ -200,13 +209,15 @@ def _zone(zone: str, certs: list[Cert], error: str, known: Fields) -> ZoneLine:
         if cert.text("phase") != "settled" or cert.sub("next")
     ]
     if wrong:
-        shade, state = Shade.CRITICAL, "does not fit"
+        shade, word = Shade.CRITICAL, "does not fit"
     elif error or mild:
-        shade, state = Shade.WARNING, "not published or not looked at" if error else "see the notes"
+        shade, word = Shade.WARNING, "not published or not looked at" if error else "see the notes"
     elif not all(danes):
-        shade, state = Shade.COMING, "not yet compared"
+        shade, word = Shade.COMING, "not yet compared"
+    elif all(dane.flag("fits") for dane in danes):
+        shade, word = Shade.WELL, "all fits"
     else:
-        shade, state = Shade.WELL, "all fits"
+        shade, word = Shade.COMING, "not all is published and seen"
     silent = known.number("servers") - known.number("heard")
     notes = [error] * bool(error) + wrong + mild
     if known.flag("changed"):
@@ -217,7 +228,7 @@ def _zone(zone: str, certs: list[Cert], error: str, known: Fields) -> ZoneLine:
     return ZoneLine(
         zone,
         shade,
-        state,
+        word,
         min(looked, default=None),
         len(certs),
         tuple(dict.fromkeys(notes)),
@@ -268,14 +279,16 @@ def _failed_servers(certs: Iterable[Cert]) -> list[FailedLine]:
     ]
 
 
-def _failed_beside(status: Json, certs: Sequence[Cert], now: datetime) -> Iterator[FailedLine]:
+def _failed_beside(status: Json, now: datetime) -> Iterator[FailedLine]:
     refused, mistakes = refusal(status, now)
     for text in (refused, *mistakes):
         if text:
             yield FailedLine(text, ("configuration",))
+    for zone in Fields(status).subs("zones"):
+        if error := zone.text("error"):
+            yield FailedLine(error, (zone.text("zone"),))
     for who, texts in (
         ("host", host_problems(status)),
-        ("zone", zone_problems(status, certs, every=True)),
         ("Diffie-Hellman groups", dh_problems(status)),
         ("network process", net_problems(status)),
     ):

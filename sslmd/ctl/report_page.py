@@ -30,8 +30,8 @@ _OPEN = 4
 _DEFS = """\
 <svg class="defs" width="0" height="0" aria-hidden="true" focusable="false"><defs>
 <path id="d" d="M0 2.5 5.5 8 0 13.5-5.5 8Z"/><path id="o" d="M-4 2.5 6 8-4 13.5Z"/>
-<path id="e" d="M-1.25 2h2.5v12h-2.5Z"/><path id="x" d="M-7 3 0 8-7 13Z"/>
-<path id="y" d="M7 3 0 8 7 13Z"/></defs></svg>"""
+<path id="e" d="M-1.25 2h2.5v12h-2.5Z"/><path id="x" class="on" d="M-10 3-5 8-10 13M-6 3-1 8-6 13"/>
+<path id="y" class="on" d="M10 3 5 8 10 13M6 3 1 8 6 13"/></defs></svg>"""
 
 
 def page(facts: ReportFacts) -> str:
@@ -222,11 +222,11 @@ def _servers(servers: Sequence[ServerLine]) -> Iterator[str]:
     rows = []
     for one in servers:
         errors = "".join(f'<p class="bad">{_t(error)}</p>' for error in one.errors)
-        how = f"{state(one.shade)} {_t(states(one.states))}{errors}"
+        how = f"{state(one.shade, one.word)} <small>{_t(states(one.states))}</small>{errors}"
         rows.append((_t(f"{one.kind} on {one.host}"), how, _names(one.certs)))
     if rows:
         yield from _table("servers", ("Server", "State", "Certificates"), rows)
-        yield '<p class="small">Proven: seen serving it. Restarted: nobody saw that.</p>'
+        yield '<p class="small">Proven: seen serving it. Restarted: nobody saw it serving that.</p>'
     else:
         yield "<p>No server uses a certificate.</p>"
     yield "</section>"
@@ -241,7 +241,7 @@ def _zones(zones: Sequence[ZoneLine], now: datetime) -> Iterator[str]:
         rows.append(
             (
                 _t(one.zone),
-                f"{state(one.shade)} {_t(one.state)}",
+                state(one.shade, one.word),
                 f"{one.certs:,}",
                 moment(one.looked_at, now),
                 f"<ul>{''.join(waits)}</ul>" if waits else "nothing",

@@ -1,8 +1,9 @@
 """The table of certificates of a page, each with its line of time.
 
 There may be ten thousand: a row has few elements, those that are not looked at are not laid out
-(`content-visibility`), and without a script all are there. A row that is no table row for the
-browser's layout says by `role` that it is one.
+(`content-visibility`, of some dozens together, because the browser asks of each whether it is to be
+seen), and without a script all are there. What is no part of a table for the browser's layout says
+by `role` that it is one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from sslmd.ctl.axis import Axis
 from sslmd.ctl.report_facts import CertLine
 from sslmd.ctl.shade import SIGNS, Shade
 
+# Rows that are laid out together; report.css has their height.
+TOGETHER = 40
+
 _TITLES = (
     ("Certificate", "name"),
     ("State", "state"),
@@ -24,25 +28,25 @@ _TITLES = (
     ("Rolls", "time"),
 )
 
-_KEY = """\
-<p class="key small"><svg width="34" height="16" aria-hidden="true"><rect class="b" y="5" width="34"
- height="7"/></svg> valid <svg width="34" height="16" aria-hidden="true"><rect class="l" y="5"
- width="34" height="7"/></svg> to be renewed <svg width="34" height="16" aria-hidden="true"><rect
- class="n" y="9" width="34" height="4"/></svg> the next one, on deck
-<svg width="16" height="16" aria-hidden="true"><use href="#d" x="8"/></svg> renews
-<svg width="16" height="16" aria-hidden="true"><use href="#o" x="8"/></svg> rolls
-<svg width="16" height="16" aria-hidden="true"><use href="#e" x="8"/></svg> ends
-<svg width="16" height="16" aria-hidden="true"><use href="#x" x="12"/></svg> goes on
-<svg width="16" height="16" aria-hidden="true"><rect class="now" x="7" width="2"
- height="16"/></svg> now</p>"""
+_SIGN = '<svg width="{}" height="16" aria-hidden="true">{}</svg>'
+_KEY = (
+    (_SIGN.format(34, '<rect class="b" y="5" width="34" height="7"/>'), "valid"),
+    (_SIGN.format(34, '<rect class="l" x="1" y="5" width="32" height="7"/>'), "to be renewed"),
+    (_SIGN.format(34, '<rect class="n" y="7" width="34" height="4"/>'), "the next one, on deck"),
+    (_SIGN.format(16, '<use href="#d" x="8"/>'), "renews"),
+    (_SIGN.format(16, '<use href="#o" x="8"/>'), "rolls"),
+    (_SIGN.format(16, '<use href="#e" x="8"/>'), "ends"),
+    (_SIGN.format(16, '<use href="#x" x="14"/>'), "goes on"),
+    (_SIGN.format(16, '<rect class="now" x="7" width="2" height="16"/>'), "now"),
+)
 
 
-def state(shade: Shade) -> str:
-    """Return a sign and a word."""
+def state(shade: Shade, word: str = "") -> str:
+    """Return a sign and a word, its own or a better one."""
     sign = SIGNS[shade][0]
     return (
         f'<span class="s s{shade:d}"><span class="g" aria-hidden="true">{sign}</span> '
-        f"{shade.word}</span>"
+        f"{word or shade.word}</span>"
     )
 
 
@@ -60,8 +64,11 @@ def cert_table(lines: Sequence[CertLine], axis: Axis) -> Iterator[str]:
         yield "<p>There are no certificates.</p></section>"
         return
     yield from _controls(lines)
-    yield _KEY
-    yield '<table role="table" class="certs" aria-labelledby="lines"><thead role="rowgroup">'
+    yield '<ul class="key small">'
+    yield from (f"<li>{sign} {word}</li>" for sign, word in _KEY)
+    yield "</ul>"
+    yield '<table role="table" class="certs" id="certs" aria-labelledby="lines">'
+    yield '<thead role="rowgroup">'
     heads = "".join(
         f'<th scope="col" role="columnheader" data-k="{kind}">{title}</th>'
         for title, kind in _TITLES
@@ -71,10 +78,12 @@ def cert_table(lines: Sequence[CertLine], axis: Axis) -> Iterator[str]:
         f'<span class="v">Line of time</span>{_marks(axis)}</th>'
         '<th scope="col" role="columnheader" class="v">Remarks</th></tr></thead>'
     )
-    yield '<tbody role="rowgroup" id="certs">'
-    for line in lines:
-        yield _row(line, axis)
-    yield "</tbody></table></section>"
+    for first in range(0, len(lines), TOGETHER):
+        yield '<tbody role="rowgroup">'
+        for line in lines[first : first + TOGETHER]:
+            yield _row(line, axis)
+        yield "</tbody>"
+    yield "</table></section>"
 
 
 def _controls(lines: Sequence[CertLine]) -> Iterator[str]:

@@ -42,15 +42,15 @@ def print_report(facts: ReportFacts) -> None:
     _section("IN THE NEXT 30 DAYS", ("WHEN", "WHAT", "CERTIFICATES"), rows)
     rows = [
         Row(
-            [(f"{one.kind} on {one.host}", _COLOURS[one.shade])],
+            [(f"{one.kind} on {one.host}", _COLOURS[one.shade]), (one.word, "")],
             [(states(one.states), ""), *((error, "red") for error in one.errors)],
         )
         for one in facts.servers
     ]
-    _section("SERVERS", ("SERVER", "CERTIFICATES"), rows)
+    _section("SERVERS", ("SERVER", "STATE", "CERTIFICATES"), rows)
     rows = [
         Row(
-            [(one.zone, _COLOURS[one.shade]), (one.state, ""), (local(one.looked_at, now), "")],
+            [(one.zone, _COLOURS[one.shade]), (one.word, ""), (local(one.looked_at, now), "")],
             [*((text, "yellow") for text in one.wrong), *_waits(one.waits)],
         )
         for one in facts.zones

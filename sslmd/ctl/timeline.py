@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sslmd.console.answers import Cert
-from sslmd.console.table import terminal_width
+from sslmd.console.table import terminal_width, wrapped
 from sslmd.console.text import colours, paint
 from sslmd.core.plain import span
 from sslmd.ctl.axis import Axis, axis_of
@@ -53,24 +53,30 @@ def timeline(certs: Sequence[Cert], now: datetime) -> Iterator[str]:
     plain = not _can_show("".join(_SIGNS.values()) + "".join(map(_sign, Shade)))
     signs = _ASCII if plain else _SIGNS
     colour = colours(sys.stdout)
-    # State, gap, name, gap, line, gap, what is left.
-    room = width - 2 - 1 - 1 - 8
+    lefts = {cert.name: _left(cert, now) for cert in certs}
+    last = max(map(len, lefts.values()))
+    # State, name, line, and what is left, with gaps between.
+    room = width - 2 - 1 - 1 - last
     name = min(max(len(cert.name) for cert in certs), _MOST_NAME, room - _LEAST_BAR)
     bar, axis = room - name, axis_of(certs, now)
     lead = " " * (2 + name + 1)
     yield paint((lead + _marks(axis, bar)).rstrip(), "bold", on=colour)
     for shade, cert in worst_first([(shade_of(cert, now), cert) for cert in certs]):
-        end = cert.not_after
-        left = "none" if end is None else span(end - now) if end > now else "expired"
         state = _ascii_sign(shade) if plain else _sign(shade)
         head = f"{state} {_cut(cert.name, name, ascii_only=plain).ljust(name)}"
         line = "".join(_bar(cert, axis, bar, signs))
         yield (
             f"{paint(head, _COLOURS[shade], on=colour)} {paint(line, _COLOURS[shade], on=colour)} "
-            f"{left:>7}"
+            f"{lefts[cert.name]:>{last}}"
         )
     yield ""
-    yield from _legend(signs, plain=plain)
+    for words in _legend(signs, plain=plain):
+        yield from wrapped(words, width)
+
+
+def _left(cert: Cert, now: datetime) -> str:
+    end = cert.not_after
+    return "none" if end is None else span(end - now) if end > now else "expired"
 
 
 def _bar(cert: Cert, axis: Axis, width: int, signs: dict[str, str]) -> list[str]:

@@ -151,7 +151,7 @@ def why_not(err: BaseException) -> tuple[str, str]:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Failed.NOT_TRUSTED, cause.verify_message
     if isinstance(cause, ssl.SSLError):
-        return Failed.TLS_FAILED, str(cause.reason)
+        return Failed.TLS_FAILED, str(getattr(cause, "reason", None) or "TLS failed")
     if isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError):
         return Failed.NOT_IN_TIME, ""
     if isinstance(cause, socket.gaierror):

@@ -116,3 +116,16 @@ def answers(value: Any = None) -> dict[Method, Script]:
         Method.ALARMS: result(ALARMS),
         Method.METRICS: result(METRICS),
     }
+
+
+def odd_dates() -> list[Any]:
+    """Certificates whose times no calendar has, or that stand in no order."""
+    ends = {**one_set(), "not_before": "0001-01-01T00:00:00Z", "not_after": "9999-12-31T23:59:59Z"}
+    odd = {**one_set(), "not_before": "tomorrow", "not_after": None}
+    turned = {**one_set(), "not_before": rfc3339(60), "not_after": rfc3339(-60)}
+    last = "9999-12-31T23:59:59Z"
+    return [
+        cert("a", curr=ends, renew_at=last, roll_at="0001-01-01T00:00:00Z"),
+        cert("b", curr=odd, renew_at="x"),
+        cert("c", curr=turned, next=ends),
+    ]

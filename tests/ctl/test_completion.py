@@ -71,7 +71,7 @@ def test_the_shells_can_read_them(shell: str, file: str) -> None:
 
 
 def test_commands_and_options() -> None:
-    assert complete("re") == {"renew", "reload", "replace", "restart"}
+    assert complete("re") == {"renew", "reload", "replace", "report", "restart"}
     assert complete("--s") == {"--socket"}
     assert complete("renew", "--f") == {"--force"}
     assert complete("completion", "z") == {"zsh"}
