@@ -38,4 +38,4 @@ def faked_from(when: datetime) -> dict[str, str]:
 
 def of_loading(env: Mapping[str, str]) -> dict[str, str]:
     """Return what of an environment libfaketime goes by from its first moment, and never again."""
-    return {name: value for name, value in env.items() if name in _WALL_CLOCK}
+    return {name: value for name, value in env.items() if name in {*_WALL_CLOCK, "NO_FAKE_STAT"}}
