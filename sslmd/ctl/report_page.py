@@ -19,7 +19,7 @@ from sslmd.console.text import count
 from sslmd.core.plain import clock, local, rfc3339, some_of, span
 from sslmd.ctl.axis import Axis, axis_of
 from sslmd.ctl.report_facts import ReportFacts, ServerLine, ZoneLine
-from sslmd.ctl.report_rows import cert_table, moment, state
+from sslmd.ctl.report_rows import MARKS, cert_table, moment, state
 from sslmd.ctl.report_text import states, summary
 
 # Names that stand in one place; who wants all of them asks `sslmctl`.
@@ -87,7 +87,7 @@ def _grid(axis: Axis) -> str:
         return f"linear-gradient(var({colour}),var({colour})) {at * 100:.2f}% 0/{width} 100%"
 
     found = [line(axis.at(axis.now), "--now", "2px")]
-    found += [line(axis.at(at), "--grid", "1px") for at, _ in axis.ticks(8)]
+    found += [line(axis.at(at), "--grid", "1px") for at, _ in axis.ticks(MARKS)]
     return f"\n.t{{background:{','.join(found)};background-repeat:no-repeat}}\n"
 
 

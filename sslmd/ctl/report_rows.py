@@ -20,6 +20,9 @@ from sslmd.ctl.shade import SIGNS, Shade
 # Rows that are laid out together; report.css has their height.
 TOGETHER = 40
 
+# Marks of the line: so many names stand beside each other in its narrowest column.
+MARKS = 6
+
 _TITLES = (
     ("Certificate", "name"),
     ("State", "state"),
@@ -105,7 +108,7 @@ def _controls(lines: Sequence[CertLine]) -> Iterator[str]:
 def _marks(axis: Axis) -> str:
     names = [
         f'<text x="{at * 100:.2f}%" dx="3" y="13">{escape(name)}</text>'
-        for tick, name in axis.ticks(8)
+        for tick, name in axis.ticks(MARKS)
         if (at := axis.at(tick)) < 0.92
     ]
     return f'<svg class="m" height="18" aria-hidden="true">{"".join(names)}</svg>'
