@@ -20,6 +20,7 @@ from sslmd.core.alarms import (
     BesideStanding,
     CertStanding,
     Overview,
+    Unknown,
     cases_beside,
     cases_of,
     unknown_of,
@@ -43,10 +44,16 @@ PERIOD = timedelta(minutes=1)
 # Certificates that are looked at without a pause for others: a few milliseconds.
 AT_ONCE = 100
 
+# Looks for which a certificate that has not changed is taken to stand as it did: what comes with
+# time alone (an expiry, say) is seen so much later at most. Each has its own number of them, so
+# that thousands are not looked at again at the same time.
+KEPT = range(5, 15)
+
 # A file system with less free than this, bytes and entries, is full: a renewal needs some 100 KB.
 LEAST_FREE, LEAST_ENTRIES = 16 << 20, 200
 
 Beside = Callable[[], Iterable[BesideStanding]]
+_Cases = tuple[AlarmCase, ...]
 
 
 class Alarms:
@@ -70,6 +77,8 @@ class Alarms:
         self._site, self._threads, self._registry = site, threads, registry
         self._beside, self._changed, self._bug = beside, changed, bug
         self._next: datetime | None = None
+        # Of each certificate: its entry then, until when that counts, its cases and unknowns.
+        self._kept: dict[CertId, tuple[Entry, datetime, _Cases, frozenset[Unknown]]] = {}
         self._saved = AlarmBook()
         self._writing = asyncio.Lock()
         self._place = site.tree.alarm_note
@@ -127,22 +136,34 @@ class Alarms:
     async def look(self) -> None:
         """Look at everything once."""
         cases: list[AlarmCase] = []
-        unknown: set[tuple[AlarmKind, str]] = set()
-        for number, cert in enumerate(self._registry.managed()):
+        unknown: set[Unknown] = set()
+        which = self._registry.managed()
+        for cert in self._kept.keys() - set(which):
+            del self._kept[cert]
+        for number, cert in enumerate(which):
             if number % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
             entry = self._registry.entries.get(cert)
-            if entry is None:
-                continue
-            standing, now = cert_standing(cert, entry), self._site.now()
-            cases += cases_of(standing, now)
-            unknown |= unknown_of(Overview((standing,)), now)
+            if entry is not None:
+                its_cases, its_unknown = self._of(cert, entry, number)
+                cases += its_cases
+                unknown |= its_unknown
         found = await self._threads.aside(_disks, self._site.config)
         beside = [*self._beside(), *found, *self._clock(), *self._notes()]
         cases += cases_beside(beside)
         # From here on without a pause: this is how things stand at one moment.
         alarms = tuple(gathered(cases))
         self.put(AlarmsSeen(self._site.now(), alarms, frozenset(unknown)))
+
+    def _of(self, cert: CertId, entry: Entry, number: int) -> tuple[_Cases, frozenset[Unknown]]:
+        """Return what a certificate makes of alarms."""
+        now, kept = self._site.now(), self._kept.get(cert)
+        if kept is not None and kept[0] is entry and now < kept[1] <= now + PERIOD * KEPT.stop:
+            return kept[2:]
+        standing = cert_standing(cert, entry)
+        found = tuple(cases_of(standing, now)), unknown_of(Overview((standing,)), now)
+        self._kept[cert] = (entry, now + PERIOD * KEPT[number % len(KEPT)], *found)
+        return found
 
     def _clock(self) -> Iterator[BesideStanding]:
         """Yield that the clock is wrong: sets were issued later than now, or it was set back."""

@@ -15,15 +15,19 @@ import pytest
 from sslmd.config.kinds import AliveUrl
 from sslmd.config.notify import NotifyOptions
 from sslmd.core.alarm_kinds import AlarmKind
+from sslmd.core.alarms import CertStanding
 from sslmd.core.errors import Permanent, Refused, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import Notify, SayAlive, WatchAlarms
+from sslmd.core.names import CertId
 from sslmd.core.reason import Reason
 from sslmd.core.trouble import Severity
+from sslmd.daemon import alarms as watching
 from sslmd.daemon.alarms import PERIOD
 from sslmd.daemon.heartbeat import EVERY, LOOKED, Heartbeat
 from sslmd.daemon.hub import Hub
 from sslmd.daemon.notices import Notices
+from sslmd.daemon.registry import Entry, Unsaved
 from sslmd.daemon.tell.journal import Bus
 from sslmd.net.messages import BEAT, Beat, BeatEnd
 from sslmd.store.note_kinds import ALARM_BOOK_NOTE
@@ -253,6 +257,34 @@ async def test_a_clock_that_is_behind_what_was_seen_is_critical(stand: Stand) ->
         stand.now += 9 * MINUTE
         await stand.look()
     assert AlarmKind.CLOCK not in {one.kind for one in stand.hub.alarms.state.alarms}
+
+
+async def test_who_has_not_changed_is_not_judged_every_minute(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[CertId] = []
+    judge = watching.cert_standing
+
+    def counted(cert: CertId, entry: Entry) -> CertStanding:
+        judged.append(cert)
+        return judge(cert, entry)
+
+    monkeypatch.setattr(watching, "cert_standing", counted)
+    await stand.look()
+    every = stand.hub.registry.managed()
+    assert judged == every
+    before = stand.hub.alarms.state.alarms
+    stand.now += MINUTE
+    await stand.look()
+    assert judged == every
+    assert stand.hub.alarms.state.alarms == before
+    # A change is seen at once, and what comes with time within a quarter of an hour.
+    stand.hub.registry.put(every[0], Unsaved(because("test")))
+    await stand.look()
+    assert judged == [*every, every[0]]
+    stand.now += 15 * MINUTE
+    await stand.look()
+    assert sorted(judged[-len(every) :]) == sorted(every)
 
 
 async def test_it_is_looked_for_every_minute(stand: Stand) -> None:
