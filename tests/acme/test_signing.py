@@ -479,7 +479,8 @@ _PROGRAM = f"""
 import asyncio, sys
 sys.path.insert(0, {str(ROOT)!r})
 from sslmd.net import child
-from sslmd.net.acme_messages import DIRECTORY, SIGN, AcmeDirectory, AskSignature
+from sslmd.net.acme_messages import DIRECTORY, AcmeDirectory
+from sslmd.net.sign_messages import SIGN, AskSignature
 
 def handlers_of(daemon):
     async def directory(asked):
