@@ -47,6 +47,8 @@ STARTS = {
     "setup/init_user.py",
     "acme/launch.py",
     "net/client.py",
+    "notify/failed_unit.py",
+    "notify/mail.py",
     "processes.py",
     "servers/ssh.py",
     "store/reading.py",
