@@ -25,7 +25,7 @@ from sslmd.core.alarms import (
     cases_of,
     unknown_of,
 )
-from sslmd.core.errors import CLOCK_TOLERANCE, SslmError, text_of
+from sslmd.core.errors import CLOCK_TOLERANCE, SslmError, Transient, text_of
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import Job, WatchAlarms
 from sslmd.core.names import CertId
@@ -103,9 +103,16 @@ class Alarms:
         self._changed()
 
     async def noted(self, event: AlarmEvent) -> None:
-        """Take in what happened, and return when it is on disk; raises what writing raises."""
+        """Take in what happened, and return when it is on disk.
+
+        Raises `Transient` where it cannot be written; then it holds until the next start.
+        """
         self.put(event)
-        await self._write()
+        try:
+            await self._write()
+        except OSError as err:
+            why = Reason(Failed.ALARMS_UNSAVED, path=self._place, why=Said(_why(err)))
+            raise Transient(why) from None
 
     # --- as a reconciler ---
 

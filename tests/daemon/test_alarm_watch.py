@@ -14,12 +14,14 @@ import pytest
 
 from sslmd.config.kinds import AliveUrl
 from sslmd.config.notify import NotifyOptions
+from sslmd.core.alarm_events import SilenceMade
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.alarms import CertStanding
 from sslmd.core.errors import Permanent, Refused, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import Notify, SayAlive, WatchAlarms
 from sslmd.core.names import CertId
+from sslmd.core.notices import silence
 from sslmd.core.reason import Reason
 from sslmd.core.trouble import Severity
 from sslmd.daemon import alarms as watching
@@ -193,9 +195,6 @@ async def test_who_has_a_message_does_not_get_it_again_for_others(stand: Stand) 
 
 
 async def test_silences_are_on_disk_before_they_are_confirmed(stand: Stand, tools: Tools) -> None:
-    from sslmd.core.alarm_events import SilenceMade
-    from sslmd.core.notices import silence
-
     stand.configure(ADMINS)
     made = silence("never-issued", 2 * DAY, "root", "setting it up", stand.now)
     await stand.hub.alarms.noted(SilenceMade(made))
@@ -225,6 +224,10 @@ async def test_what_cannot_be_written_is_an_alarm_and_refuses_a_silence(
         await stand.look()
         kinds = {one.kind for one in stand.hub.alarms.state.alarms}
         assert AlarmKind.NOTES in kinds
+        made = silence("dane", DAY, "root", "in a test", stand.now)
+        with pytest.raises(Transient) as refused:
+            await stand.hub.alarms.noted(SilenceMade(made))
+        assert refused.value.reason.code is Failed.ALARMS_UNSAVED
     await stand.look()
     await stand.look()
     assert AlarmKind.NOTES not in {one.kind for one in stand.hub.alarms.state.alarms}
