@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.stand.virtual_time import VirtualLoop
 
@@ -123,6 +124,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     with _limited(item):
         return (yield)
 
+
+# --- examples that are drawn --------------------------------------------------------------
+
+# The same examples in every run, without a limit on the time of one: machines that run tests are
+# busy ones. New examples are `make fuzz`'s to look for.
+settings.register_profile(
+    "alike", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("alike")
 
 # --- virtual time -------------------------------------------------------------------------
 

@@ -603,7 +603,7 @@ def test_only_the_end_of_a_log_is_read() -> None:
     assert not read_log(lost + "\n" + "x" * MOST).answers
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(-64, 255), st.text(max_size=300), st.text(max_size=300), st.integers(0, 599))
 def test_any_text(status: int, output: str, body: str, code: int) -> None:
     for log in (body, answered(code, body, headers=f"Retry-After: {output}\n")):

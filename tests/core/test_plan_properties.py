@@ -245,7 +245,7 @@ def views(draw: st.DrawFn) -> View:
 
 
 @given(views())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_it_finds(view: View) -> None:
     decision = decide(view, NOW)
     assert decide(view, NOW) == decision
@@ -274,7 +274,7 @@ def test_whatever_it_finds(view: View) -> None:
 
 
 @given(views())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_job_is_about_what_is_there(view: View) -> None:
     job = decide(view, NOW).job
     next_, curr = view.state.next, view.state.curr
@@ -352,7 +352,7 @@ def work(view: View, job: CertJob, now: datetime) -> Event:
 
 
 @given(views())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_it_comes_to_rest(view: View) -> None:
     """Where all jobs succeed, nothing is wanted twice: from anywhere it is a few steps to rest.
 
@@ -381,7 +381,7 @@ def test_it_comes_to_rest(view: View) -> None:
 
 
 @given(views())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_waking_when_told_is_enough(view: View) -> None:
     """Between now and `wake_at` nothing becomes due: nothing is slept through."""
     decision = decide(view, NOW)

@@ -287,9 +287,7 @@ def fields_of(datagram: bytes) -> dict[str, bytes]:
     return fields
 
 
-_QUICK = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @_QUICK
@@ -430,7 +428,7 @@ SOURCES: dict[str, Callable[[str], Coroutine[None, None, str]]] = {
 def test_what_others_say_is_escaped_once(source: str) -> None:
     """An ESC is `\\x1b` at the end of its way, and nowhere `\\\\x1b`, a question mark or raw."""
 
-    @settings(max_examples=30 if source != "a_command" else 8, deadline=None)
+    @settings(max_examples=30 if source != "a_command" else 8)
     @given(text=texts)
     @example(text="\x1b[31mred\x1b[0m")
     def check(text: str) -> None:

@@ -244,7 +244,7 @@ async def test_data_of_any_kind() -> None:
         assert found.silent == "answers nonsense by TCP"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=60), st.integers(0, 200), st.booleans())
 def test_garbage_never_raises(noise: bytes, at: int, whole: bool) -> None:
     def answer(query: dns.message.Message, tcp: bool) -> Answer:

@@ -125,7 +125,7 @@ notes = st.builds(
 entries = st.builds(
     HistoryEntry, times.map(lambda at: at.replace(microsecond=0)), texts, names.map(str), texts
 )
-unhurried = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+unhurried = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 @unhurried
