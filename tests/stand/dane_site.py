@@ -1,6 +1,7 @@
 """A mail server with DANE: BIND signs the zone, two secondaries, Unbound validates, Postfix serves.
 
-The certificates come from the site's own CA, or from Pebble. Everything listens on loopback, at ports of its own.
+The certificates come from the site's own CA, or from Pebble. Everything listens on loopback, at
+ports of its own.
 """
 
 from __future__ import annotations
