@@ -39,6 +39,9 @@ class Failed(Code):
     EAB_WANTED = "eab-wanted"
     EAB_FILE_MISSING = "eab-file-missing"
     EAB_FILE_BAD = "eab-file-bad"
+    EAB_FILE_UNREAD = "eab-file-unread"
+    ACCOUNT_KEY_BAD = "account-key-bad"
+    ACCOUNT_KEY_GONE = "account-key-gone"
     NO_PROFILE = "no-profile"
     NO_CHAIN = "no-chain"
     TRIAL_NO_ACME = "trial-no-acme"
@@ -328,3 +331,28 @@ class Failed(Code):
     # Diffie-Hellman groups
     NO_OPENSSL = "no-openssl"
     DH_OVERDUE = "dh-overdue"
+
+
+# Where one of these is part of the reason, the account is in trouble, and so is everybody who uses
+# it: a CA refuses it, or its keys cannot be used. Accounts that are replaced at once are none.
+OF_ACCOUNT = frozenset(
+    {
+        Failed.ACCOUNT_KEY_BAD,
+        Failed.ACCOUNT_KEY_GONE,
+        Failed.ACCOUNT_LOST_AGAIN,
+        Failed.ACCOUNTS_LOST,
+        Failed.EAB_FILE_BAD,
+        Failed.EAB_FILE_MISSING,
+        Failed.EAB_FILE_UNREAD,
+        Failed.EAB_WANTED,
+        Failed.FIX_ACCOUNT,
+        Failed.FIX_AGREE,
+        Failed.FIX_DEAD_ACCOUNT,
+        Failed.FIX_EAB,
+        Failed.FIX_EAB_ACCOUNT,
+        Failed.FIX_EMAIL,
+        Failed.MANY_ACCOUNTS,
+        Failed.NO_ACCOUNT_LEFT,
+        Failed.NO_ACCOUNT_MADE,
+    }
+)

@@ -110,6 +110,12 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.ACCOUNT_MADE: "made an account at the CA before the order: {account}",
     Failed.EAB_FILE_MISSING: "{file} is not there; correct ca_eab_hmac_key_file",
     Failed.EAB_FILE_BAD: "{file} holds no EAB key: it has to be bare base64url, nothing else",
+    Failed.EAB_FILE_UNREAD: "the EAB key of ca_eab_hmac_key_file cannot be used: {why}",
+    Failed.ACCOUNT_KEY_BAD: "the account's key {file} cannot be used: {why}",
+    Failed.ACCOUNT_KEY_GONE: (
+        "the account's key {file} is gone; restore it, or move the account's folder away to have "
+        "another account made"
+    ),
     Failed.NO_PROFILE: (
         "the CA does not have the profile {wish} (ca_preferred_acme_profile), and issued the "
         "certificate with its own choice: it has [the profiles {has:some}; write one of them, or "

@@ -88,6 +88,7 @@ class AlarmMethods:
         known |= {text for cert in entries for text in (cert.arg, cert.group)}
         known |= {host for entry in entries.values() for _, host in entry.servers}
         known |= set(hub.hosts.notes.entries)
+        known |= {ca.name for ca in hub.site.config.cas.values() if not ca.is_own}
         known |= {one.what for one in hub.alarms.state.book.silences}
         if name not in known:
             why = Reason(Denied.SILENCE_WHAT, what=plain(what, 100), kinds=tuple(AlarmKind))
