@@ -85,6 +85,7 @@ class Failed(Code):
     NO_ACCOUNT_MADE = "no-account-made"
     NO_ACCOUNT_LEFT = "no-account-left"
     CERTBOT_USAGE = "certbot-usage"
+    CERTBOT_NONCE = "certbot-nonce"
     CERTBOT_ANOTHER = "certbot-another"
     CERTBOT_TOO_MUCH = "certbot-too-much"
     CERTBOT_EXITED = "certbot-exited"
