@@ -224,6 +224,8 @@ _DEAD_ACCOUNT = re.compile(r"\b(?:deactivated|revoked|suspended)\b", re.IGNORECA
 def remedy(problem: AcmeProblem, *, binds: bool) -> Reason | None:
     """Return the way out of an error that would come again, None for one that may pass."""
     code, detail = problem.type, one_line(problem.detail, MOST_DETAIL)
+    if problem.status == HTTPStatus.NOT_IMPLEMENTED:  # whatever type it is given (RFC 9110 §15.6.2)
+        return Reason(Failed.FIX_NOT_OFFERED)
     if code == "userActionRequired":
         # Where new terms are to be agreed to, and what they are (RFC 8555 §7.3.3).
         found = [one for one in (problem.instance, *problem.terms) if one]

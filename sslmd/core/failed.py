@@ -266,6 +266,7 @@ class Failed(Code):
     FIX_NAMES_ONION = "fix-names-onion"
     FIX_NAMES_PROFILE = "fix-names-profile"
     FIX_NO_DELEGATION = "fix-no-delegation"
+    FIX_NOT_OFFERED = "fix-not-offered"
     FIX_PROFILE = "fix-profile"
     FIX_REQUEST = "fix-request"
     FIX_REVOKED = "fix-revoked"

@@ -38,8 +38,9 @@ from sslmd.wire.sending import (
 )
 from sslmd.workers.tools import Site, Threads
 
-# Messages under way at a time: each is a process of 60 MB.
-PLACES = 4
+# Messages under way at a time, each a process of 60 MB; and of one notifier: where its addresses
+# hang, others have theirs.
+PLACES, PLACES_OF_ONE = 4, 2
 
 # Seconds beside those that the program has: its start, on a machine under load.
 PATIENCE = 20.0
@@ -119,8 +120,9 @@ class Sender:
         addresses = await self._addresses(to)
         wanted = [at for at in range(len(addresses)) if at not in skip]
         labels = _labels(addresses, "to_file" if to.to_file else "to")
+        places = asyncio.Semaphore(PLACES_OF_ONE)
         ends = await asyncio.gather(
-            *(self._send(what, addresses[at], labels[at]) for at in wanted),
+            *(self._send(what, addresses[at], labels[at], places) for at in wanted),
             return_exceptions=True,
         )
         took = tuple(at for at, end in zip(wanted, ends, strict=True) if end is None)
@@ -166,9 +168,11 @@ class Sender:
             remedy=Failed.FIX_NOTIFY_COMMAND,
         )
 
-    async def _send(self, what: Outgoing, address: NotifyAddress, label: str) -> None:
+    async def _send(
+        self, what: Outgoing, address: NotifyAddress, label: str, places: asyncio.Semaphore
+    ) -> None:
         message = ToSend(address.text, what.subject, what.lines, what.severity)
-        async with self._places:
+        async with places, self._places:
             answer = await self._ask(message.dump(), label)
         if answer.failure is not None:
             raise failure_of(answer, label, address.text, self._site.now())

@@ -65,6 +65,11 @@ def members(group: int) -> list[int]:
     return found
 
 
+def is_frozen(group: int) -> bool:
+    """Whether every thread of a process group has stopped."""
+    return set(_thread_states(group)) <= set("TZX")
+
+
 def _thread_states(group: int) -> Iterator[str]:
     for process in members(group):
         for thread in Path(f"/proc/{process}/task").iterdir():
@@ -146,7 +151,7 @@ class Server(ABC):
         if self._process is not None:
             # A thread that runs on another processor goes on for a moment.
             group = self._process.pid
-            wait_until(lambda: set(_thread_states(group)) <= set("TZX"), f"{group} to be frozen")
+            wait_until(lambda: is_frozen(group), f"{group} to be frozen")
 
     def thaw(self) -> None:
         """Let it go on."""

@@ -249,6 +249,7 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.FIX_NAMES: _NAMES,
     Failed.FIX_NAMES_ONION: f"{_NAMES}: it wants the CAA of an onion service in the order",
     Failed.FIX_NAMES_PROFILE: f"{_NAMES} or ca_preferred_acme_profile",
+    Failed.FIX_NOT_OFFERED: "this CA does not offer that",
     Failed.FIX_NO_DELEGATION: (
         "this CA expects a delegated or short-term order, which sslmd does not make"
     ),
