@@ -15,6 +15,7 @@ from functools import partial
 
 from sslmd.config.model import Config, Probe, ServerClass, Unprobed
 from sslmd.core.errors import SslmError, together
+from sslmd.core.failed import nobody_asked
 from sslmd.core.jobs import Told
 from sslmd.core.names import BadName, CertId, DomainName, covers, machine_of, parse_san
 from sslmd.core.spec import CertFacts
@@ -27,6 +28,7 @@ from sslmd.servers.local import LOOPBACK, Locality, is_loopback
 from sslmd.servers.probe import (
     BELIEVED,
     Expected,
+    NobodyLooked,
     ProbedHost,
     missing_at,
     no_other,
@@ -280,10 +282,11 @@ class Proving:
             if seen and not any(served.reached for served in seen):
                 self._silent[probe.port] = told_of(seen)
 
-    def _failed(self, cert: CertId, err: Exception) -> Sight:
-        if any(self._counting(cert)):
-            return Sight(err, ports=self.counted(cert))
-        return Sight(unseen=Unseen(f"not seen: {err}"), ports=self.counted(cert))
+    def _failed(self, cert: CertId, err: Exception, *, owed: bool = False) -> Sight:
+        ports, counts = self.counted(cert), any(self._counting(cert))
+        if counts and (owed or (isinstance(err, SslmError) and nobody_asked(err.reason))):
+            return Sight(unseen=Unseen(str(err), owed=True), ports=ports)
+        return Sight(*((err, None) if counts else (None, Unseen(f"not seen: {err}"))), ports)
 
     def counted(self, cert: CertId) -> tuple[int, ...]:
         """Return the default ports that count for a certificate from now on."""
@@ -320,7 +323,8 @@ class Proving:
             error = together(failures)
             if not isinstance(error, Exception):
                 raise error  # the daemon stops
-            return Sight(error, ports=self.counted(cert))
+            owed = all(isinstance(one, NobodyLooked) for one in failures)
+            return self._failed(cert, error, owed=owed)
         told = [wrong for wrong in missing if wrong]
         for remark in results:
             if isinstance(remark, str) and remark:
