@@ -21,8 +21,8 @@ from typing import Self
 import pytest
 
 from tests.stand.server import ROOT, wait_until
+from tests.stand.wheels import BUILD, at_hand, locked
 
-BUILD = ROOT / "build"
 MIRROR = "http://deb.debian.org/debian"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -46,14 +46,6 @@ def skip_unless_possible() -> None:
 
 
 @contextmanager
-def _locked(name: str) -> Iterator[None]:
-    BUILD.mkdir(exist_ok=True)
-    with (BUILD / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
 def in_use(root: Path) -> Iterator[None]:
     """Hold a lock beside a machine: where nobody holds it, the run that made it was killed.
 
@@ -61,7 +53,7 @@ def in_use(root: Path) -> Iterator[None]:
     we start does not inherit it.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
-    with _locked("machines"):
+    with locked("machines"):
         _sweep(root.parent)
         lock = _lock_of(root).open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -139,7 +131,7 @@ def _without_cgroups(name: str) -> None:
 def base(suite: str) -> Path:
     """Return the folder of a Debian with systemd and nothing else."""
     folder = BUILD / "machines" / suite
-    with _locked(suite):
+    with locked(suite):
         if not folder.exists():
             fresh = folder.with_name(f".{suite}.new")
             shutil.rmtree(fresh, ignore_errors=True)
@@ -165,13 +157,13 @@ def base(suite: str) -> Path:
 
 def package(suite: str) -> Path:
     """Return the package for a release: `make deb` here, or in a machine of that release."""
-    with _locked(f"deb-{suite}"):
+    with locked(f"deb-{suite}"):
         found = sorted((BUILD / "debs" / suite).glob("sslmd_*.deb"))
         if found and found[0].stat().st_mtime > _newest_source():
             return found[0]
         if suite in Path("/etc/os-release").read_text():
             source = ROOT
-            done = _make_deb(["make", "deb"])
+            done = _make_deb(["make", "deb"], {**os.environ, **at_hand()})
         else:
             with Machine(suite) as builder:
                 builder.apt("python3-venv", "make")
@@ -189,9 +181,17 @@ def package(suite: str) -> Path:
         return _kept(source, suite)
 
 
-def _make_deb(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _make_deb(
+    command: list[str], env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=INSTALLING, check=False
+        command,
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=INSTALLING,
+        check=False,
     )
 
 
