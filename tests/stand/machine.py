@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,6 +29,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Seconds. The first two wait for a mirror.
 FETCHING, INSTALLING, RUNNING = 900, 600, 120
+LISTS_HOLD = 24 * 3600
 
 
 def skip_unless_possible() -> None:
@@ -139,7 +141,8 @@ def base(suite: str) -> Path:
             done = subprocess.run(
                 [
                     *("mmdebstrap", "--quiet", "--variant=minbase", "--include=systemd-sysv,dbus"),
-                    *("--dpkgopt=force-unsafe-io", suite, str(fresh), MIRROR),
+                    *("--dpkgopt=force-unsafe-io", "--skip=cleanup/apt/lists"),
+                    *(suite, str(fresh), MIRROR),
                 ],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -153,6 +156,13 @@ def base(suite: str) -> Path:
             (fresh / "etc/dpkg/dpkg.cfg.d/quick").write_text("force-unsafe-io\n")
             fresh.rename(folder)
     return folder
+
+
+def _has_fresh_lists(root: Path) -> bool:
+    """Say whether apt knows what the mirror has, as it was within the last day."""
+    lists = root / "var/lib/apt/lists"
+    fetched = any(lists.glob("*_Packages*"))
+    return fetched and time.time() - lists.stat().st_mtime < LISTS_HOLD
 
 
 def package(suite: str) -> Path:
@@ -269,7 +279,8 @@ class Machine:
 
     def apt(self, *packages: str, only_download: bool = False) -> None:
         """Install packages while it is not booted, or only fetch them and what they need."""
-        for words in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+        install = ["install", "--yes", "--no-install-recommends", *packages]
+        for words in [install] if _has_fresh_lists(self.root) else [["update"], install]:
             more = ["--download-only"] if only_download and words[0] == "install" else []
             done = subprocess.run(
                 [
@@ -302,9 +313,10 @@ class Machine:
         nspawn = self._nspawn.pid
         wait_until(lambda: bool(_first_process(nspawn)), "the machine's PID 1")
         self._leader = _first_process(nspawn)
+        # In the beginning nobody answers; who does, waits for the end of the boot.
         wait_until(
             lambda: (
-                self.run("systemctl", "is-system-running", status=None).stdout.strip()
+                self.run("systemctl", "is-system-running", "--wait", status=None).stdout.strip()
                 in ("running", "degraded")
             ),
             "the machine is up",
