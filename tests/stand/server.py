@@ -53,6 +53,12 @@ def wait_until(check: Callable[[], object], what: str) -> None:
         time.sleep(PAUSE)
 
 
+def as_written(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written or replaced; not when it is read."""
+    info = path.stat()
+    return info.st_ino, info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns
+
+
 def members(group: int) -> list[int]:
     """Return the processes of a process group; those that only wait to be reaped are gone."""
     found = []
