@@ -76,6 +76,10 @@ _LONGER = {
     "integration/test_acme_kills": 900,
     "integration/test_kills": 900,
     "store/test_killed": 900,
+    # These only calculate, for as long as others let them.
+    "core/test_decade": 900,
+    "core/test_alarm_year": 900,
+    "daemon/test_dane_year": 900,
 }
 # Seconds more, after which a process that did not even notice its alarm is ended.
 _GRACE = 60

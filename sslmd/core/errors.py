@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sslmd.core.failed import Failed
+from sslmd.core.failed import OF_ACCOUNT, Failed
 from sslmd.core.plain import plain
 from sslmd.core.reason import ABOUT, Held, Reason, noted
 from sslmd.core.words.sentence import say
@@ -290,7 +290,8 @@ class Trouble:
 
     `fingerprint` is of the configuration that failed: a changed one starts again. `binding`:
     the CA `ca` named `next_try`, so not even an admin goes past it; another CA is free to be asked.
-    `reason`: what `text` says, as data; it is not noted on disk.
+    `reason`: what `text` says, as data; it is not noted on disk. `account`: it is the account that
+    is in trouble, and not one certificate alone.
     """
 
     attempts: int
@@ -302,6 +303,7 @@ class Trouble:
     binding: bool = False
     ca: str = ""
     reason: Reason | None = field(default=None, compare=False)
+    account: bool = False
 
     @classmethod
     def of(
@@ -318,8 +320,9 @@ class Trouble:
             again = retry_at
         binding = retry_at is not None
         why = err.reason if isinstance(err, SslmError) else Reason(Held.OWN_ERROR, error=repr(err))
-        text = text_of(err)
-        return cls(attempts, kind, text, now, again, fingerprint, binding, reason=why)
+        account = any(one.code in OF_ACCOUNT for one in why.within())
+        text, facts = text_of(err), (fingerprint, binding)
+        return cls(attempts, kind, text, now, again, *facts, reason=why, account=account)
 
     @property
     def rests(self) -> bool:

@@ -39,6 +39,9 @@ class Failed(Code):
     EAB_WANTED = "eab-wanted"
     EAB_FILE_MISSING = "eab-file-missing"
     EAB_FILE_BAD = "eab-file-bad"
+    EAB_FILE_UNREAD = "eab-file-unread"
+    ACCOUNT_KEY_BAD = "account-key-bad"
+    ACCOUNT_KEY_GONE = "account-key-gone"
     NO_PROFILE = "no-profile"
     NO_CHAIN = "no-chain"
     TRIAL_NO_ACME = "trial-no-acme"
@@ -82,6 +85,7 @@ class Failed(Code):
     NO_ACCOUNT_MADE = "no-account-made"
     NO_ACCOUNT_LEFT = "no-account-left"
     CERTBOT_USAGE = "certbot-usage"
+    CERTBOT_NONCE = "certbot-nonce"
     CERTBOT_ANOTHER = "certbot-another"
     CERTBOT_TOO_MUCH = "certbot-too-much"
     CERTBOT_EXITED = "certbot-exited"
@@ -262,6 +266,7 @@ class Failed(Code):
     FIX_NAMES_ONION = "fix-names-onion"
     FIX_NAMES_PROFILE = "fix-names-profile"
     FIX_NO_DELEGATION = "fix-no-delegation"
+    FIX_NOT_OFFERED = "fix-not-offered"
     FIX_PROFILE = "fix-profile"
     FIX_REQUEST = "fix-request"
     FIX_REVOKED = "fix-revoked"
@@ -327,3 +332,28 @@ class Failed(Code):
     # Diffie-Hellman groups
     NO_OPENSSL = "no-openssl"
     DH_OVERDUE = "dh-overdue"
+
+
+# Where one of these is part of the reason, the account is in trouble, and so is everybody who uses
+# it: a CA refuses it, or its keys cannot be used. Accounts that are replaced at once are none.
+OF_ACCOUNT = frozenset(
+    {
+        Failed.ACCOUNT_KEY_BAD,
+        Failed.ACCOUNT_KEY_GONE,
+        Failed.ACCOUNT_LOST_AGAIN,
+        Failed.ACCOUNTS_LOST,
+        Failed.EAB_FILE_BAD,
+        Failed.EAB_FILE_MISSING,
+        Failed.EAB_FILE_UNREAD,
+        Failed.EAB_WANTED,
+        Failed.FIX_ACCOUNT,
+        Failed.FIX_AGREE,
+        Failed.FIX_DEAD_ACCOUNT,
+        Failed.FIX_EAB,
+        Failed.FIX_EAB_ACCOUNT,
+        Failed.FIX_EMAIL,
+        Failed.MANY_ACCOUNTS,
+        Failed.NO_ACCOUNT_LEFT,
+        Failed.NO_ACCOUNT_MADE,
+    }
+)

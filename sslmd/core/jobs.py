@@ -298,6 +298,7 @@ class Pool(StrEnum):
     CAS = "cas"
     ALARMS = "alarms"
     NOTICES = "notices"
+    ALIVE = "alive"
 
 
 def lane(job: Job) -> str:
@@ -341,8 +342,10 @@ def pool(job: Job) -> Pool:
         return Pool.CAS
     if isinstance(job, WatchAlarms):
         return Pool.ALARMS
-    if isinstance(job, Notify | SayAlive):
+    if isinstance(job, Notify):
         return Pool.NOTICES
+    if isinstance(job, SayAlive):
+        return Pool.ALIVE
     return Pool.ACME if isinstance(job, Order | Trial) else Pool.WORK
 
 

@@ -17,6 +17,7 @@ from sslmd.console.health import (
     host_problems,
     net_problems,
     net_remarks,
+    own_problems,
     problems,
     refusal,
     remarks,
@@ -134,9 +135,12 @@ def _screen(args: argparse.Namespace, result: Json) -> Iterator[str]:
     beside += [one.text("text") for one in Fields(result).subs("dns")]
     beside += [one.text("text") for one in Fields(result).subs("replacing")]
     beside += net_problems(result) + net_remarks(result)
+    beside += [text for _, text in own_problems(result)]
+    silences = [one.text("text") for one in Fields(result).subs("silences")]
     refused, mistakes = refusal(result, now)
     for text, style in (
         *((text, "yellow") for text in beside),
+        *((text, "") for text in silences),
         *((text, "red") for text in (f"{refused}:" * bool(refused), *mistakes) if text),
     ):
         for line in wrapped(text, width):

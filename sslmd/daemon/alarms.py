@@ -30,7 +30,7 @@ from sslmd.core.failed import Failed
 from sslmd.core.jobs import Job, WatchAlarms
 from sslmd.core.names import CertId
 from sslmd.core.notice_book import AlarmBook
-from sslmd.core.reason import Reason, Said, Why
+from sslmd.core.reason import Reason, Said, Why, noted
 from sslmd.core.words.sentence import say
 from sslmd.daemon.cert_status import failed_server_of, last_error_of, status_of, trouble_of
 from sslmd.daemon.loop import Due
@@ -225,7 +225,17 @@ def cert_standing(cert: CertId, entry: Entry) -> CertStanding:
         wanted.dane,
         report.at if report is not None else None,
         tuple(report.unseen) if report is not None and wanted.dane else (),
+        _account(entry),
     )
+
+
+def _account(entry: Entry) -> BesideStanding | None:
+    """Return what failed last where that is the account at its CA, by the name of the CA."""
+    trouble, ca = entry.state.trouble, str(entry.wanted.spec.signer)
+    if trouble is None or not trouble.account or trouble.ca != ca:
+        return None
+    why = trouble.reason.of(None) if trouble.reason is not None else noted(trouble.text)
+    return BesideStanding(AlarmKind.ACCOUNT, ca, why)
 
 
 def _disks(config: Config) -> list[BesideStanding]:

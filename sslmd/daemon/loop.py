@@ -151,6 +151,7 @@ PLACES = {
     Pool.CAS: 16,
     Pool.ALARMS: 1,
     Pool.NOTICES: 16,
+    Pool.ALIVE: 1,
 }
 
 # To the next try after what should not have happened.

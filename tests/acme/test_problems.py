@@ -20,6 +20,7 @@ from sslmd.acme.certbot_log import MOST, MOST_DETAIL, read_log
 from sslmd.acme.problems import StillProcessing, read_problem, to_error
 from sslmd.acme.refusals import MOST_TEXT, Problem, ProblemKind, judged, limited
 from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient, ValidationFailed
+from sslmd.core.failed import Failed
 from sslmd.net.acme_messages import AcmeProblem
 
 LOGS = Path(__file__).with_name("certbot_logs")
@@ -470,6 +471,12 @@ def test_trouble_of_the_ca(name: str, text: str) -> None:
     assert found.kind is ProblemKind.CA_TROUBLE
     assert text in found.text
     assert type(to_error(found, NOW)) is Transient
+
+
+def test_a_nonce_that_certbot_does_not_try_again_names_the_way_out() -> None:
+    found = {name: problem_of(name).why.within() for name in ("bad-nonce", "order-invalid")}
+    told = {name: Failed.CERTBOT_NONCE in (one.code for one in why) for name, why in found.items()}
+    assert told == {"bad-nonce": True, "order-invalid": False}
 
 
 # --- certbot itself -------------------------------------------------------------------------

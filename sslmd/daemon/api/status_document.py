@@ -20,7 +20,7 @@ from sslmd.core.told import Doing
 from sslmd.core.trouble import NETWORK, failed, troubles
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import replacing
-from sslmd.daemon.api.alarm_methods import silences_and_notifiers
+from sslmd.daemon.api.alarm_methods import own_alarms, silences_and_notifiers
 from sslmd.daemon.api.beside import dh, dns, hosts, net, network_process, time, zones
 from sslmd.daemon.api.set_row import set_row
 from sslmd.daemon.api.users import gently
@@ -184,6 +184,7 @@ class StatusDocument:
             "zones": zones(hub),
             "dns": dns(),
             "dh": dh(hub),
+            "own_alarms": own_alarms(hub),
             **silences_and_notifiers(hub),
             "net": net(hub),
         }
