@@ -101,18 +101,6 @@ async def test_a_notifier_that_fails_is_an_alarm_and_tried_again(stand: Stand) -
     assert stand.hub.alarms.state.book.notifier("admins").trouble is None
 
 
-async def test_who_has_a_message_does_not_get_it_again_for_others(stand: Stand) -> None:
-    stand.configure(ADMINS)
-    stand.postman.ends = [HandedOver((0, 2), BROKEN)]
-    await stand.minute(12)
-    await stand.minute(60)
-    assert stand.postman.skipped[:2] == [frozenset(), frozenset({0, 2})]
-    await stand.minute(60)
-    stand.now += DAY
-    await stand.minute()
-    assert stand.postman.skipped[-1] == frozenset()
-
-
 async def test_silences_are_on_disk_before_they_are_confirmed(stand: Stand, tools: Tools) -> None:
     stand.configure(ADMINS)
     made = silence("never-issued", 2 * DAY, "root", "setting it up", stand.now)

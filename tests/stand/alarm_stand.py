@@ -16,7 +16,7 @@ from sslmd.daemon.hub import Hub
 from sslmd.daemon.notices import Notices
 from sslmd.daemon.tell.journal import Bus
 from sslmd.net.messages import BEAT, BeatEnd
-from sslmd.workers.notify import HandedOver, Outgoing, Sender
+from sslmd.workers.notify import HandedOver, Outgoing, Sender, marks_of
 from tests.reasons import because
 from tests.stand.tools import Tools
 
@@ -26,16 +26,31 @@ ADMINS = NotifyOptions("admins", (), None, ("/bin/true",))
 
 @dataclass
 class Postman:
-    """Takes messages in place of `Sender`; `fails`: what the next ones end with."""
+    """Takes messages in place of `Sender`; `ends`: what the next ones end with.
+
+    `broken`: addresses that fail, by their place, with what.
+    """
 
     took: list[Outgoing] = field(default_factory=list)
-    skipped: list[Collection[int]] = field(default_factory=list)
     ends: list[HandedOver | Exception] = field(default_factory=list)
+    broken: dict[int, Exception] = field(default_factory=dict)
+    files: list[tuple[str, ...] | Exception] = field(default_factory=list)
+
+    async def marks(self, to: NotifyOptions) -> tuple[str, ...]:
+        """As of `to`; of a file what `files` has, the last of it for ever."""
+        if to.to_file is None:
+            return marks_of([one.text for one in to.to] or [repr(to.command)])
+        found = self.files.pop(0) if len(self.files) > 1 else self.files[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     async def hand_over(
-        self, what: Outgoing, to: NotifyOptions, skip: Collection[int] = ()
+        self, what: Outgoing, to: NotifyOptions, only: Collection[int] | None = None
     ) -> HandedOver:
-        self.skipped.append(skip)
+        for at in only or ():
+            if at in self.broken:
+                raise self.broken[at]
         end = self.ends.pop(0) if self.ends else HandedOver((0,))
         if isinstance(end, Exception):
             raise end

@@ -102,7 +102,7 @@ async def test_one_that_fails_is_tried_again_without_the_others(tmp_path: Path) 
         assert str(done.failure).startswith("slack (2 of to): ")
         came.clear()
         with pytest.raises(Transient):
-            await handing.hand_over(WHAT, to, skip=done.took)
+            await handing.hand_over(WHAT, to, (1,))
         assert [one.address for one in came] == [SECOND]
 
 
