@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sslmd.config.model import Probe
-from sslmd.core.errors import Transient
-from sslmd.core.failed import Failed
+from sslmd.core.errors import SslmError, Transient
+from sslmd.core.failed import Failed, nobody_asked
 from sslmd.core.reason import Reason, Said
 from sslmd.core.starttls import ProbeWord
 from sslmd.net.link import Asker, NetGone
@@ -40,6 +40,13 @@ _TOLD = 4  # addresses that one message tells of
 
 class NobodyLooked(Transient):
     """What a port serves is not known: nobody could look, which is no failure of the server's."""
+
+
+def is_blind(err: BaseException) -> bool:
+    """Whether nothing else failed than the look: nobody could look at a port, or ask for a name."""
+    if isinstance(err, NobodyLooked):
+        return True
+    return isinstance(err, SslmError) and nobody_asked(err.reason)
 
 
 async def served_at(

@@ -15,7 +15,6 @@ from functools import partial
 
 from sslmd.config.model import Config, Probe, ServerClass, Unprobed
 from sslmd.core.errors import SslmError, together
-from sslmd.core.failed import nobody_asked
 from sslmd.core.jobs import Told
 from sslmd.core.names import BadName, CertId, DomainName, covers, machine_of, parse_san
 from sslmd.core.spec import CertFacts
@@ -28,8 +27,8 @@ from sslmd.servers.local import LOOPBACK, Locality, is_loopback
 from sslmd.servers.probe import (
     BELIEVED,
     Expected,
-    NobodyLooked,
     ProbedHost,
+    is_blind,
     missing_at,
     no_other,
     prove,
@@ -284,9 +283,10 @@ class Proving:
 
     def _failed(self, cert: CertId, err: Exception, *, owed: bool = False) -> Sight:
         ports, counts = self.counted(cert), any(self._counting(cert))
-        if counts and (owed or (isinstance(err, SslmError) and nobody_asked(err.reason))):
-            return Sight(unseen=Unseen(str(err), owed=True), ports=ports)
-        return Sight(*((err, None) if counts else (None, Unseen(f"not seen: {err}"))), ports)
+        if counts and not (owed or is_blind(err)):
+            return Sight(err, ports=ports)
+        why = str(err) if counts else f"not seen: {err}"
+        return Sight(unseen=Unseen(why, owed=counts), ports=ports)
 
     def counted(self, cert: CertId) -> tuple[int, ...]:
         """Return the default ports that count for a certificate from now on."""
@@ -323,8 +323,7 @@ class Proving:
             error = together(failures)
             if not isinstance(error, Exception):
                 raise error  # the daemon stops
-            owed = all(isinstance(one, NobodyLooked) for one in failures)
-            return self._failed(cert, error, owed=owed)
+            return self._failed(cert, error, owed=all(map(is_blind, failures)))
         told = [wrong for wrong in missing if wrong]
         for remark in results:
             if isinstance(remark, str) and remark:
