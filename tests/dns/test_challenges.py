@@ -31,6 +31,7 @@ from sslmd.dns.runs import Pace
 from sslmd.store.layout import challenge_file
 from tests.stand.asking import ASKER
 from tests.stand.responder import Responder, Zone
+from tests.stand.server import as_written
 from tests.stand.world import START
 
 P = ParamSpec("P")
@@ -531,11 +532,11 @@ async def test_a_file_that_a_signer_owns_is_read_all_the_same(tmp_path: Path) ->
         await world.until(lambda: world.calls)
         path = Path(challenge_file(world.acme, ZONE))
         os.chown(path, 12345, 12345)
-        before = path.stat()
+        before = as_written(path)
         await challenges.start([ZONE])
         await asyncio.sleep(0.3)
         assert len(world.calls) == 1
-        assert path.stat() == before
+        assert as_written(path) == before
         challenges.enter("one", [ZONE])
         await shown(challenges, "one", record("a"))
         assert path.stat().st_mode & 0o777 == 0o644
