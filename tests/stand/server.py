@@ -45,12 +45,15 @@ def free_port(address: str = LOOPBACK) -> int:
                     return port
 
 
-def wait_until(check: Callable[[], object], what: str) -> None:
-    """Look again and again until `check` is true; fail after 30 s, saying what never came."""
+def wait_until(check: Callable[[], object], what: str, *, pause: float = PAUSE) -> None:
+    """Look again and again until `check` is true; fail after 30 s, saying what never came.
+
+    `pause` is in seconds: longer where a look costs much.
+    """
     end = time.monotonic() + PATIENCE
     while not check():
         assert time.monotonic() < end, f"{what}: not within {PATIENCE:.0f} s"
-        time.sleep(PAUSE)
+        time.sleep(pause)
 
 
 def as_written(path: Path) -> tuple[int, ...]:
