@@ -5,7 +5,7 @@ Closed, as all of `core.reason`.
 
 from __future__ import annotations
 
-from sslmd.core.reason import Code
+from sslmd.core.reason import Code, Reason
 
 
 class Failed(Code):
@@ -65,6 +65,8 @@ class Failed(Code):
     HTTP_NO_ADDRESS = "http-no-address"
     HTTP_WRONG = "http-wrong"
     HTTP_UNSEEN = "http-unseen"
+    HTTP_UNTRIED = "http-untried"
+    HTTP_NOBODY_LOOKED = "http-nobody-looked"
     HTTP_LEFT = "http-left"
     # certbot's hooks, and what they hand in
     HOOK_OF_OTHERS = "hook-of-others"
@@ -323,6 +325,7 @@ class Failed(Code):
     NOT_RESTARTED = "not-restarted"
     HOST_NO_ADDRESS = "host-no-address"
     NOT_SERVED = "not-served"
+    NOBODY_LOOKED = "nobody-looked"
     NOT_ON_DECK = "not-on-deck"
     LINK_WRONG = "link-wrong"
     CHANGED_ON_DISK = "changed-on-disk"
@@ -332,6 +335,14 @@ class Failed(Code):
     # Diffie-Hellman groups
     NO_OPENSSL = "no-openssl"
     DH_OVERDUE = "dh-overdue"
+
+
+_NOBODY_ASKED = frozenset({Failed.NET_GONE, Failed.NET_FAULT, Failed.NET_DOWN})
+
+
+def nobody_asked(why: Reason) -> bool:
+    """Whether nobody could ask: then a failure says nothing of whom it is about."""
+    return any(one.code in _NOBODY_ASKED for one in why.within())
 
 
 # Where one of these is part of the reason, the account is in trouble, and so is everybody who uses

@@ -137,7 +137,7 @@ class ServerPhase(StrEnum):
     FAILED = "failed"
 
 
-# Nothing is left to do for a server in these, but to look.
+# Nothing is left to do for a server in these, but to look (`Server.is_owed_a_look`).
 DONE = (ServerPhase.RESTARTED, ServerPhase.PROVEN)
 
 
@@ -145,11 +145,13 @@ DONE = (ServerPhase.RESTARTED, ServerPhase.PROVEN)
 class Unseen:
     """Why nobody saw a server using a set: a phrase after "restarted; ".
 
-    `meant`: there is nothing to see, or an admin said so, and nobody is warned.
+    `meant`: there is nothing to see, or an admin said so, and nobody is warned. `owed`: there is,
+    at ports that count, and nobody could look: the next look says how the restart went.
     """
 
     why: str
     meant: bool = False
+    owed: bool = False
 
 
 NOT_YET = Unseen("not looked at yet")
@@ -182,6 +184,12 @@ class Server:
     unseen: Unseen | None = None
     ports: tuple[int, ...] = ()
     seen: datetime | None = None
+
+    @property
+    def is_owed_a_look(self) -> bool:
+        """Whether it is not known how its restart went, because nobody could look."""
+        is_unseen = self.phase is ServerPhase.RESTARTED and self.unseen is not None
+        return is_unseen and self.unseen is not None and self.unseen.owed
 
     @property
     def uses_ours(self) -> bool:

@@ -159,6 +159,8 @@ class _Judge:
 
         async def judge(pair: tuple[_TestedName, NotShown]) -> Symptom:
             name, missing = pair
+            if missing.untried:
+                return unseen("http-01", missing.text)
             if missing.out_of_reach and not missing.led:
                 return await self._unreached(name, missing)
             return await self._unfit(name, missing, fine.get((name.group, missing.address)))

@@ -263,6 +263,8 @@ def _silent(place: _Place, one: Served, others: Sequence[Served]) -> Symptom:
     """Judge an address that takes no connection, together with all that are silent alike."""
     alike = [each for each in others if (each.reach, each.problem) == (one.reach, one.problem)]
     text = f"{', '.join(each.address for each in alike)} {one.problem}"
+    if one.reach is Reach.NOT_TRIED:
+        return unseen("ports", Diagnosis.PLACE_UNKNOWN, place=place, said=text)
     if one.reach is Reach.NO_ROUTE:
         return unseen("ports", Diagnosis.PLACE_NO_ROUTE, place=place, said=text)
     return _mute(place, text)

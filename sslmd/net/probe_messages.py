@@ -32,12 +32,16 @@ Phrase = Annotated[str, StringConstraints(max_length=MOST_PHRASE), AfterValidato
 
 
 class Reach(StrEnum):
-    """How far a connection came. No route: not from this machine, whatever is there."""
+    """How far a connection came. No route: not from this machine, whatever is there.
+
+    Not tried: nobody could look, which says nothing of what is there.
+    """
 
     CONNECTED = "connected"
     REFUSED = "refused"
     NO_ROUTE = "no route"
     UNANSWERED = "unanswered"
+    NOT_TRIED = "not tried"
 
 
 @message
@@ -155,13 +159,14 @@ class NotShown:
     """An address that does not show a challenge, in a phrase.
 
     `out_of_reach`: nothing answered at all. That may be so only from here: an address that is
-    translated, for one. `status`: of the answer, 0 without one. `led`: the server that it was
-    redirected to, "" if it was not.
+    translated, for one. `untried`: nobody could look, which says nothing of the address. `status`:
+    of the answer, 0 without one. `led`: the server that it was redirected to, "" if it was not.
     """
 
     address: str
     text: Phrase
     out_of_reach: bool = False
+    untried: bool = False
     status: int = 0
     led: _Url = ""
 

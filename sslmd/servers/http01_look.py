@@ -15,6 +15,7 @@ from sslmd.net.dns_messages import LOOK_UP, Host
 from sslmd.net.link import Asker, NetGone
 from sslmd.net.probe_messages import (
     CHALLENGE_LOOK,
+    MOST_PHRASE,
     SITE_LOOK,
     TIMEOUT,
     LedTo,
@@ -81,28 +82,34 @@ async def fetch_back(
 async def _look(
     net: Asker, asked: LookAtChallenge, resolve: Resolve, turn: asyncio.Semaphore
 ) -> NotShown | None:
-    via, led = asked.address, ""
+    via, led, is_asked = asked.address, "", False
     loop = asyncio.get_running_loop()
     try:
         async with turn:
             end = loop.time() + asked.seconds
             while True:
-                now = loop.time()
+                now, is_asked = loop.time(), True
                 async with asyncio.timeout_at(end + LATE):
                     seen = await net.call(CHALLENGE_LOOK, replace(asked, left=max(end - now, 0.0)))
                 if not isinstance(seen, LedTo):
                     break
-                via, led = seen.via, seen.led
+                via, led, is_asked = seen.via, seen.led, False
                 async with asyncio.timeout_at(end):
                     found = await _addresses(resolve, seen.name)
                 asked = replace(asked, url=seen.url, redirects=seen.redirects, led_to=tuple(found))
     except TimeoutError:
+        if is_asked:
+            return _untried(asked, via, led, "the network process does not answer")
         text = f"{via}: no connection within {asked.seconds:g} s"
         return NotShown(asked.address, text, out_of_reach=True, led=led)
     except NetGone as err:
-        text = f"{via} could not be looked at: {err}"
-        return NotShown(asked.address, text, out_of_reach=True, led=led)
+        return _untried(asked, via, led, str(err))
     return None if isinstance(seen, Shown) else replace(seen, address=asked.address)
+
+
+def _untried(asked: LookAtChallenge, via: str, led: str, why: str) -> NotShown:
+    text = f"{via} could not be looked at: {why}"[:MOST_PHRASE]
+    return NotShown(asked.address, text, untried=True, led=led)
 
 
 async def _addresses(resolve: Resolve, name: str) -> Sequence[str]:

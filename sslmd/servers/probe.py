@@ -10,12 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sslmd.config.model import Probe
-from sslmd.core.errors import Transient
-from sslmd.core.failed import Failed
+from sslmd.core.errors import SslmError, Transient
+from sslmd.core.failed import Failed, nobody_asked
 from sslmd.core.reason import Reason, Said
 from sslmd.core.starttls import ProbeWord
 from sslmd.net.link import Asker, NetGone
-from sslmd.net.probe_messages import TIMEOUT, TLS_LOOK, LookAtPort, Reach, Served
+from sslmd.net.probe_messages import (
+    MOST_PHRASE,
+    TIMEOUT,
+    TLS_LOOK,
+    LookAtPort,
+    Reach,
+    Served,
+)
 
 # Seconds for the network process to tell that the time of a look is over.
 LATE = 5.0
@@ -29,6 +36,17 @@ FIRST_PAUSE, SLOWER, LONGEST_PAUSE = 0.2, 1.5, 2.0
 BELIEVED = 3.0
 
 _TOLD = 4  # addresses that one message tells of
+
+
+class NobodyLooked(Transient):
+    """What a port serves is not known: nobody could look, which is no failure of the server's."""
+
+
+def is_blind(err: BaseException) -> bool:
+    """Whether nothing else failed than the look: nobody could look at a port, or ask for a name."""
+    if isinstance(err, NobodyLooked):
+        return True
+    return isinstance(err, SslmError) and nobody_asked(err.reason)
 
 
 async def served_at(
@@ -50,8 +68,8 @@ async def served_at(
         why = "the network process does not answer"
     except NetGone as err:
         why = str(err)
-    text = f"could not be looked at: {why}"
-    return Served(address, port, (), text, Reach.UNANSWERED, cut_short=True)
+    text = f"could not be looked at: {why}"[:MOST_PHRASE]
+    return Served(address, port, (), text, Reach.NOT_TRIED)
 
 
 # --- looking until it is proven -------------------------------------------------------------
@@ -100,7 +118,8 @@ async def prove(
     neither does one of this machine's own that refuses: servers need not listen on all. If those
     that serve the wrong certificate go on serving `other` ones of ours, as it names them, they are
     not this one's ports: that is returned, as a remark. `turn` bounds the looks at a time. Raises
-    `Transient` after `seconds`, saying what is there instead.
+    `Transient` after `seconds`, saying what is there instead, and `NobodyLooked` where nothing
+    else than a look is missing.
     """
     if not place.addresses:
         raise Transient(Reason(Failed.HOST_NO_ADDRESS, host=place.host))
@@ -121,6 +140,11 @@ async def prove(
         theirs = [other(one) for one in wrong]
         if all(theirs) and (is_last or spent >= BELIEVED):
             return f"port {probe.port} of {place.host} serves {theirs[0]}: not counted"
+        if is_last and all(one.reach is Reach.NOT_TRIED for one in wrong):
+            told = tuple(Said(one) for one in wrong[:_TOLD])
+            more = max(len(wrong) - _TOLD, 0)
+            why = Reason(Failed.NOBODY_LOOKED, host=place.host, seen=told, more=more)
+            raise NobodyLooked(why)
         if is_last:
             raise Transient(
                 Reason(

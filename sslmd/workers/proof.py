@@ -28,6 +28,7 @@ from sslmd.servers.probe import (
     BELIEVED,
     Expected,
     ProbedHost,
+    is_blind,
     missing_at,
     no_other,
     prove,
@@ -280,10 +281,12 @@ class Proving:
             if seen and not any(served.reached for served in seen):
                 self._silent[probe.port] = told_of(seen)
 
-    def _failed(self, cert: CertId, err: Exception) -> Sight:
-        if any(self._counting(cert)):
-            return Sight(err, ports=self.counted(cert))
-        return Sight(unseen=Unseen(f"not seen: {err}"), ports=self.counted(cert))
+    def _failed(self, cert: CertId, err: Exception, *, owed: bool = False) -> Sight:
+        ports, counts = self.counted(cert), any(self._counting(cert))
+        if counts and not (owed or is_blind(err)):
+            return Sight(err, ports=ports)
+        why = str(err) if counts else f"not seen: {err}"
+        return Sight(unseen=Unseen(why, owed=counts), ports=ports)
 
     def counted(self, cert: CertId) -> tuple[int, ...]:
         """Return the default ports that count for a certificate from now on."""
@@ -320,7 +323,7 @@ class Proving:
             error = together(failures)
             if not isinstance(error, Exception):
                 raise error  # the daemon stops
-            return Sight(error, ports=self.counted(cert))
+            return self._failed(cert, error, owed=all(map(is_blind, failures)))
         told = [wrong for wrong in missing if wrong]
         for remark in results:
             if isinstance(remark, str) and remark:

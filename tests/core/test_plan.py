@@ -41,6 +41,7 @@ from sslmd.core.state import (
     Track,
     TrialAsk,
     TrialKind,
+    Unseen,
 )
 from sslmd.core.view import Ca, Decision, View
 from sslmd.core.words.sentence import say
@@ -731,8 +732,9 @@ def test_a_roll_comes_before_delivery() -> None:
         on(ServerPhase.PENDING, None, error="not here"),
         on(ServerPhase.PENDING, None, error="no route", next_try=NOW + HOUR),
         on(ServerPhase.PROVEN, DUE.name),
+        on(ServerPhase.RESTARTED, unseen=Unseen("nobody could look", owed=True)),
     ],
-    ids=["failed", "pending", "pending, tried again", "proven on an older set"],
+    ids=["failed", "pending", "pending, tried again", "proven on an older set", "owed a look"],
 )
 def test_a_server_that_does_not_use_curr_keeps_the_old_records(server: Server) -> None:
     """And it neither stops a renewal nor a roll."""

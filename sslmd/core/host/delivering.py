@@ -47,10 +47,12 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         leave = not state.whole and (state.adopted or state.delivered == there)
         job = Deliver(cert, there.curr, there.next, why, state.adopted, leave)
         return Decision(why, job=job)
-    # One that is done with an older set is not with this one (I4). Where nobody can look, the
-    # restart has to do.
+    # One that is done with an older set is not with this one (I4). Where there is nothing to look
+    # at, the restart has to do.
     waiting = [
-        server for server in state.servers if server.phase not in DONE or server.set != curr.name
+        server
+        for server in state.servers
+        if server.phase not in DONE or server.set != curr.name or server.is_owed_a_look
     ]
     if state.settled == curr.name:
         lacking = Reason(Why.LIVE_NOT_EVERYWHERE, servers=_listed(waiting))
@@ -79,6 +81,7 @@ def _listed(servers: Iterable[Server]) -> tuple[Reason, ...]:
             phase=server.phase,
             set=server.set,
             error=Said(server.error) if server.error else None,
+            unseen=Said(server.unseen.why) if server.is_owed_a_look and server.unseen else None,
             next_try=server.next_try,
         )
         for server in servers

@@ -174,6 +174,11 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.HTTP_NO_ADDRESS: "{name} has no address: the CA finds no server to ask",
     Failed.HTTP_WRONG: "{name}: {said}",
     Failed.HTTP_UNSEEN: ("{name}: {unseen}; nor does {host} show it: [{why}|it has no address]"),
+    Failed.HTTP_UNTRIED: "{name}: nobody could look whether it is shown: {why}",
+    Failed.HTTP_NOBODY_LOOKED: (
+        "{problems:lines}; the CA was not asked to look, and the challenges are looked at again by "
+        "the next try"
+    ),
     Failed.HTTP_LEFT: "{why}; it is tried again with the next order",
     Failed.HOOK_OF_OTHERS: "only the certbot of an order can hand in its challenges",
     Failed.HOOK_NO_ORDER: (

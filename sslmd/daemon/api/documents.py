@@ -120,7 +120,7 @@ async def show(hub: Hub, cert: CertId, spend: Callable[[float], None]) -> dict[s
     details, entries, account, seconds = await hub.threads.aside(read)
     entries = [*entries, *(one for one in unwritten if one not in entries)]
     spend(seconds)
-    used = hub.standings.issuances(hub.site).spent(entry.wanted)
+    used = hub.standings.issuances(hub.site).known(entry.wanted)
     document = status_entry(cert, entry)
     history = [
         {"at": time(one.at), "event": one.event, "set": one.set, "text": one.text}
