@@ -257,7 +257,7 @@ class _Secure(HTTPSConnectionPool):
 
 def _unreached(err: Exception, seconds: float) -> UnreachedError:
     """Return why there is no answer."""
-    cause = innermost(err)
+    cause = _innermost(err)
     if isinstance(cause, ssl.SSLCertVerificationError):
         is_unknown = cause.verify_code in _UNKNOWN_ROOT
         return UnreachedError("not-trusted", cause.verify_message, unknown_root=is_unknown)
@@ -277,8 +277,8 @@ def _unreached(err: Exception, seconds: float) -> UnreachedError:
     return UnreachedError("cut-short")
 
 
-def innermost(err: BaseException) -> BaseException:
-    """Return what urllib3, or requests, has wrapped up."""
+def _innermost(err: BaseException) -> BaseException:
+    """Return what urllib3 has wrapped up."""
     for _ in range(10):
         inner = getattr(err, "reason", None)
         if not isinstance(inner, BaseException):

@@ -24,7 +24,6 @@ import urllib3.exceptions
 
 from sslmd.core.failed import Failed
 from sslmd.core.plain import plain
-from sslmd.net.web import innermost
 from sslmd.wire.sending import MOST_SAID, SendAnswer, SendFailure
 
 # Bytes of one answer; those of chat services have a few hundred. What comes after them is not read.
@@ -148,7 +147,7 @@ def retry_after(value: str | None, now: datetime) -> int:
 
 def why_not(err: BaseException) -> tuple[str, str]:
     """Return a code of `Failed` for what kept an answer away, and what TLS or the system said."""
-    cause = innermost(err)
+    cause = _innermost(err)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Failed.NOT_TRUSTED, cause.verify_message
     if isinstance(cause, ssl.SSLError):
@@ -165,3 +164,18 @@ def why_not(err: BaseException) -> tuple[str, str]:
     if isinstance(cause, http.client.HTTPException | ValueError):
         return Failed.NOT_HTTP, ""
     return Failed.NOT_ANSWERED, ""
+
+
+def _innermost(err: BaseException) -> BaseException:
+    """Return what requests and urllib3 have wrapped up."""
+    for _ in range(10):
+        if isinstance(err, ssl.SSLError | socket.gaierror):
+            return err
+        inner = getattr(err, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((one for one in err.args if isinstance(one, BaseException)), None)
+        inner = inner or err.__cause__
+        if inner is None:
+            return err
+        err = inner
+    return err
