@@ -1,7 +1,8 @@
 """What is wrong is looked for every minute, and remembered: raised since when, told to whom.
 
-`core.alarms` says what an alarm is. All of it is read from what is known; the disk and the clock
-are looked at as well. Thousands of certificates are looked at a few at a time: nobody waits.
+`core.alarms` says what an alarm is, `core.machine` what of the disk and the clock is one. All of it
+is read from what is known; the disk is looked at as well. Thousands of certificates are looked at a
+few at a time: nobody waits.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from sslmd.core.alarms import (
     cases_of,
     unknown_of,
 )
-from sslmd.core.errors import CLOCK_TOLERANCE, SslmError, Transient, text_of
+from sslmd.core.errors import SslmError, Transient, text_of
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import Job, WatchAlarms
+from sslmd.core.machine import DiskSpace, full_disks, wrong_clock
 from sslmd.core.names import CertId
 from sslmd.core.notice_book import AlarmBook
 from sslmd.core.reason import Reason, Said, Why, noted
@@ -48,9 +50,6 @@ AT_ONCE = 100
 # time alone (an expiry, say) is seen so much later at most. Each has its own number of them, so
 # that thousands are not looked at again at the same time.
 KEPT = range(5, 15)
-
-# A file system with less free than this, bytes and entries, is full: a renewal needs some 100 KB.
-LEAST_FREE, LEAST_ENTRIES = 16 << 20, 200
 
 Beside = Callable[[], Iterable[BesideStanding]]
 _Cases = tuple[AlarmCase, ...]
@@ -155,8 +154,9 @@ class Alarms:
                 its_cases, its_unknown = self._of(cert, entry, number)
                 cases += its_cases
                 unknown |= its_unknown
-        found = await self._threads.aside(_disks, self._site.config)
-        beside = [*self._beside(), *found, *self._clock(), *self._notes()]
+        spaces = await self._threads.aside(_spaces, self._site.config)
+        clock = wrong_clock(self.state.book, self._issued(), self._site.now())
+        beside = [*self._beside(), *full_disks(spaces), *clock, *self._notes()]
         cases += cases_beside(beside)
         # From here on without a pause: this is how things stand at one moment.
         alarms = tuple(gathered(cases))
@@ -172,18 +172,11 @@ class Alarms:
         self._kept[cert] = (entry, now + PERIOD * KEPT[number % len(KEPT)], *found)
         return found
 
-    def _clock(self) -> Iterator[BesideStanding]:
-        """Yield that the clock is wrong: sets were issued later than now, or it was set back."""
-        now, book = self._site.now(), self.state.book
-        latest = book.seen
+    def _issued(self) -> Iterator[datetime]:
+        """Yield when what is in use was issued."""
         for entry in self._registry.entries.values():
-            cert = entry.state.curr.cert if entry.state.curr is not None else None
-            if cert is not None and (latest is None or cert.not_before > latest):
-                latest = cert.not_before
-        if latest is not None and latest - now > CLOCK_TOLERANCE:
-            yield BesideStanding(AlarmKind.CLOCK, "clock", Reason(Failed.CLOCK_BEHIND, at=latest))
-        elif book.unsure is not None and now < book.unsure:
-            yield BesideStanding(AlarmKind.CLOCK, "clock", Reason(Failed.CLOCK_BEHIND))
+            if entry.state.curr is not None and (cert := entry.state.curr.cert) is not None:
+                yield cert.not_before
 
     def _notes(self) -> Iterator[BesideStanding]:
         if why := self.state.unsaved:
@@ -238,22 +231,18 @@ def _account(entry: Entry) -> BesideStanding | None:
     return BesideStanding(AlarmKind.ACCOUNT, ca, why)
 
 
-def _disks(config: Config) -> list[BesideStanding]:
-    """Return the folders of ours whose file system is full; blocks."""
-    found: dict[int, BesideStanding] = {}
+def _spaces(config: Config) -> list[DiskSpace]:
+    """Return what is left where our folders are; blocks."""
+    found = []
     for path in (config.globals.certs_dir, config.globals.prod_cert_dir):
         there = next((one for one in (path, *path.parents) if one.exists()), path)
         try:
             info, device = os.statvfs(there), os.stat(there).st_dev
         except OSError:
             continue  # who needs it says so
-        free = info.f_bavail * info.f_frsize
-        # Some file systems count no entries.
-        entries = info.f_favail if info.f_files else LEAST_ENTRIES
-        if free < LEAST_FREE or entries < LEAST_ENTRIES:
-            why = Reason(Failed.DISK_FULL, path=str(path), free=free >> 20, entries=entries)
-            found.setdefault(device, BesideStanding(AlarmKind.DISK, str(path), why))
-    return list(found.values())
+        entries = info.f_favail if info.f_files else None
+        found.append(DiskSpace(str(path), device, info.f_bavail * info.f_frsize, entries))
+    return found
 
 
 def _why(err: Exception) -> str:
