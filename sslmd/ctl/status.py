@@ -27,7 +27,7 @@ from sslmd.console.health import (
 from sslmd.console.program import DONE, NO_DAEMON, USAGE, CtlError
 from sslmd.console.table import Row, table, terminal_height, terminal_width, wrapped
 from sslmd.console.text import colours, count, paint, printable, printable_json
-from sslmd.core.plain import local, span
+from sslmd.core.plain import local
 from sslmd.core.trouble import BY_LIFE, Severity
 from sslmd.wire.messages import Method
 
@@ -150,8 +150,7 @@ def _screen(args: argparse.Namespace, result: Json) -> Iterator[str]:
 
 
 def _row(cert: Cert, wrong: Sequence[Problem], now: datetime) -> Row:
-    end = cert.not_after
-    left = "none" if end is None else span(end - now) if end > now else "expired"
+    end, left = cert.not_after, cert.left(now)
     level = BY_LIFE.severity(cert.status, now)
     shown = cert.curr or cert.sub("next")
     cells = (

@@ -6,7 +6,6 @@ zone is written, and when it is tried again, is the loop's, as for all else.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
@@ -15,6 +14,7 @@ from sslmd.core.jobs import Job, PublishChallenges
 from sslmd.core.names import ZoneName
 from sslmd.core.reason import Reason, Why
 from sslmd.daemon.loop import Due
+from sslmd.dns.bounds import clock
 from sslmd.dns.challenges import Challenges
 
 # Seconds to the next step, at least: a timer may come a moment too early.
@@ -41,7 +41,7 @@ class ChallengeZones:
         at = publish_at(self._challenges.view(ident), self._challenges.patience)
         if at is None:
             return Due(wakes=())
-        left = at - asyncio.get_running_loop().time()
+        left = at - clock()
         if left <= 0:
             return Due((PublishChallenges(ident, Reason(Why.CHALLENGES_DIFFER)),))
         return Due(wakes=(("look", self._now() + timedelta(seconds=max(left, SHORTEST))),))

@@ -14,8 +14,7 @@ from sslmd.core.errors import SslmError, text_of
 from sslmd.core.jobs import Job, WriteDh, lane
 from sslmd.core.reason import Reason, Why
 from sslmd.daemon.loop import Due, Loop
-from sslmd.daemon.tell.journal import WARNING
-from sslmd.daemon.zone_work import Tell
+from sslmd.daemon.tell.journal import WARNING, Tell
 from sslmd.workers.dh import write_dh
 from sslmd.workers.tools import Site, Telling, Threads
 

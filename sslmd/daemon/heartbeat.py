@@ -15,8 +15,7 @@ from sslmd.core.jobs import Job, SayAlive
 from sslmd.core.reason import Reason, Why
 from sslmd.daemon.alarms import Alarms
 from sslmd.daemon.loop import FULL_LOOK, Due, Loop
-from sslmd.daemon.tell.journal import WARNING
-from sslmd.daemon.zone_work import Tell
+from sslmd.daemon.tell.journal import WARNING, Tell
 from sslmd.net.link import Asker
 from sslmd.net.messages import BEAT, Beat
 from sslmd.workers.tools import Site

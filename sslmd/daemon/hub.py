@@ -31,10 +31,9 @@ from sslmd.daemon.dh import DhGroups
 from sslmd.daemon.heartbeat import Heartbeat
 from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.hosts import Hosts
-from sslmd.daemon.ledger import Ledger
+from sslmd.daemon.ledger import Ledger, Pages
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.notices import Notices
-from sslmd.daemon.pages import Pages
 from sslmd.daemon.refusal import Refusal
 from sslmd.daemon.registry import (
     Entry,

@@ -38,7 +38,7 @@ from sslmd.core.names import CertId
 from sslmd.core.plain import plain
 from sslmd.core.reason import Reason
 from sslmd.daemon.api.methods import Methods
-from sslmd.daemon.api.server import Server
+from sslmd.daemon.api.server import SocketServer
 from sslmd.daemon.api.status_document import in_trouble, summary
 from sslmd.daemon.hub import Hub
 from sslmd.daemon.loop import ORDERS
@@ -229,7 +229,7 @@ class Daemon:
         )
         self._loading = Reload(self._hub, conf_dir, arguments.socket, self._tell, self._taken)
         self._methods = Methods(self._hub, self.reload, _now(), os.getpid())
-        self._server = Server(arguments.socket, self._methods.handle, self._bug)
+        self._server = SocketServer(arguments.socket, self._methods.handle, self._bug)
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._reload_waits = False

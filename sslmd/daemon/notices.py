@@ -26,8 +26,7 @@ from sslmd.core.words.pattern import tell
 from sslmd.core.words.sentence import say
 from sslmd.daemon.alarms import Alarms
 from sslmd.daemon.loop import Due, Loop
-from sslmd.daemon.tell.journal import NOTICE, WARNING
-from sslmd.daemon.zone_work import Tell
+from sslmd.daemon.tell.journal import NOTICE, WARNING, Tell
 from sslmd.workers.notify import Outgoing, Sender, marks_of
 from sslmd.workers.tools import Site
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sslmd.core.plain import clock
+from sslmd.core.plain import clock, rfc3339
 
 # What becomes of a daemon that is started with it.
 START_FAILS = "the next start would fail"
@@ -35,8 +35,11 @@ class Refusal:
 
     def as_json(self) -> dict[str, Any]:
         """Return its part of the `status` answer (docs/socket-api.md)."""
-        at = self.at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return {"at": at, "mistakes": list(self.mistakes), "consequence": self.consequence}
+        return {
+            "at": rfc3339(self.at),
+            "mistakes": list(self.mistakes),
+            "consequence": self.consequence,
+        }
 
 
 def refusal_of(at: datetime, mistakes: Sequence[object], consequence: str = START_FAILS) -> Refusal:

@@ -12,7 +12,8 @@ from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.reason import Reason, Why
 from sslmd.daemon.registry import Compared, Entry, Registry
-from sslmd.daemon.zone_work import ZoneWork, clock
+from sslmd.daemon.zone_work import ZoneWork
+from sslmd.dns.bounds import clock
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
 from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports

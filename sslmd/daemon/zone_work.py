@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sslmd.core.dane.content import (
@@ -44,16 +44,15 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.words.sentence import written
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Entry, Registry
-from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
+from sslmd.daemon.tell.journal import ERROR, INFO, WARNING, Tell
 from sslmd.dns import tlsa_publish
+from sslmd.dns.bounds import clock
 from sslmd.store.layout import tlsa_file
 from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
 from sslmd.workers.tlsa import look, publish
 from sslmd.workers.tools import Publishing
-
-Tell = Callable[[str, str, int, CertId | None], None]
 
 
 class ZoneWork:
@@ -357,8 +356,3 @@ def _stamp(path: str) -> object:
     except OSError:
         return None
     return (info.st_mtime_ns, info.st_ino, info.st_size)
-
-
-def clock() -> float:
-    """Return the time by the event loop's clock, in seconds."""
-    return asyncio.get_running_loop().time()

@@ -26,9 +26,10 @@ from sslmd.core.reason import Reason, said
 from sslmd.daemon.api.limits import ASKED_EVERY
 from sslmd.daemon.loop import Due, Loop
 from sslmd.daemon.registry import Entry, Registry
-from sslmd.daemon.tell.journal import ERROR
+from sslmd.daemon.tell.journal import ERROR, Tell
 from sslmd.daemon.zone_watch import ZoneWatch
-from sslmd.daemon.zone_work import Tell, ZoneWork, clock, counted
+from sslmd.daemon.zone_work import ZoneWork, counted
+from sslmd.dns.bounds import clock
 from sslmd.dns.notes import noted_tlsa_zones
 from sslmd.workers.tools import Publishing
 

@@ -20,6 +20,7 @@ from sslmd.core.errors import Failure, SslmError, Transient, Trouble, text_of, w
 from sslmd.core.names import ZoneName
 from sslmd.core.plain import hour
 from sslmd.core.reason import Reason
+from sslmd.dns.bounds import clock
 from sslmd.dns.include import CHALLENGE_FILES
 from sslmd.dns.means import Means
 from sslmd.dns.notes import noted_zones
@@ -163,7 +164,7 @@ class _Zone:
         if part is None:
             return
         part.leave()
-        self._dirty_since = _clock()
+        self._dirty_since = clock()
         self._touch()
 
     def _wanted(self) -> Records:
@@ -219,7 +220,7 @@ class _Zone:
         if done.left:
             self._later(Transient(done.left))
         elif done.failed:
-            self._not_before = _clock() + 1.0  # until the orders that failed have gone
+            self._not_before = clock() + 1.0  # until the orders that failed have gone
         else:
             self._served, self._trouble, self._not_before = wanted, None, 0.0
 
@@ -227,7 +228,7 @@ class _Zone:
         """What was to be taken back is tried again by the table."""
         now, attempts = datetime.now(UTC), self._trouble.attempts if self._trouble else 0
         failed = self._trouble = Trouble.of(err, attempts, now, jitter=_DICE.random())
-        self._not_before = _clock() + (failed.next_try - now).total_seconds()
+        self._not_before = clock() + (failed.next_try - now).total_seconds()
         at = hour(failed.next_try)
         self._tell("order-trouble", f"{failed.text}; old challenge records are taken back at {at}")
 
@@ -236,7 +237,7 @@ class _Zone:
         for part in batch:
             part.fail(err)
         if batch:
-            self._not_before = _clock() + wait_after(Failure.TRANSIENT, 1).total_seconds()
+            self._not_before = clock() + wait_after(Failure.TRANSIENT, 1).total_seconds()
             return
         if not isinstance(err, SslmError):
             self._bug(f"zone {self._name}: {text_of(err)}", err)
@@ -256,7 +257,7 @@ class _Zone:
         left, missing = await self._means.in_thread(look)
         if left:
             self._served = None
-            self._dirty_since = _clock()
+            self._dirty_since = clock()
             self._touch()
         elif missing:
             await self._make_files(missing)
@@ -303,7 +304,3 @@ class _Zone:
 
 def _count(number: int) -> str:
     return f"{number or 'no'} challenge record{'' if number == 1 else 's'}"
-
-
-def _clock() -> float:
-    return asyncio.get_running_loop().time()

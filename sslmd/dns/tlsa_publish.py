@@ -16,6 +16,7 @@ from functools import partial
 from sslmd.core.dane.tlsa import Content, TlsaSet
 from sslmd.core.errors import Permanent, SslmError, Transient, together
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.plain import some_of
 from sslmd.dns import before
 from sslmd.dns.include import TLSA_FILES, records_in, says
 from sslmd.dns.means import Means
@@ -357,9 +358,7 @@ def _folders(means: Iterable[str]) -> list[str]:
 
 
 def _some(owners: Iterable[DomainName]) -> str:
-    names = sorted(owner.text for owner in owners)
-    more = f" and {len(names) - MOST_OWNERS} more" if len(names) > MOST_OWNERS else ""
-    return ", ".join(names[:MOST_OWNERS]) + more
+    return some_of(sorted(owner.text for owner in owners), MOST_OWNERS)
 
 
 # --- notes ---

@@ -11,11 +11,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sslmd.core.dane.report import Finding
 from sslmd.core.dane.tlsa import Material, Owned, Tlsa, association, endpoint_of, heeded
 from sslmd.core.errors import Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, CertId, DomainName, SetName, ZoneName
+from sslmd.core.reason import Reason, Said
 from sslmd.dns.ask import DnsAsker, NameServer
 from sslmd.dns.dnssec import validated
 from sslmd.dns.nameservers import addresses_at
-from sslmd.net.probe_messages import Served
+from sslmd.net.probe_messages import Reach, Served
+from sslmd.servers.probe import NobodyLooked
 from sslmd.workers.ports import NO_ADDRESS, PortSeen, look_at_ports
 from sslmd.workers.tools import Publishing, Site
 
@@ -94,7 +97,9 @@ async def look(
 
 
 def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone: bool) -> None:
-    """Raise `Transient` if a port serves another set of this certificate than `name`.
+    """Raise `Transient` if a port serves another set of this certificate than `name`, or may do so.
+
+    One that nobody could look at is looked at again; one that cannot be reached tells nothing.
 
     `alone`: no server class gets the certificate, so that ports are all there is to go by, and one
     of them has to be seen serving it.
@@ -105,6 +110,17 @@ def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone:
         raise Transient(
             f"an older key is still served by {some}: its TLSA records stay; see whether "
             "that server reads the production tree, and was restarted",
+            about=cert,
+        )
+    if untried := [one for one in seen if one.served.reach is Reach.NOT_TRIED]:
+        told = tuple(Said(f"port {one.port} {one.served.problem}") for one in untried[:3])
+        raise NobodyLooked(
+            Reason(
+                Failed.NOBODY_LOOKED,
+                host=untried[0].host,
+                seen=told,
+                more=len(untried[3:]),
+            ),
             about=cert,
         )
     if alone and not any(one.match == name for one in seen):

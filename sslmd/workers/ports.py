@@ -16,7 +16,7 @@ from sslmd.net.link import Asker
 from sslmd.net.probe_messages import TIMEOUT, Reach, Served
 from sslmd.pki.identity import describe_key
 from sslmd.pki.pem import MALFORMED
-from sslmd.servers.probe import served_at
+from sslmd.servers.probe import is_blind, served_at
 from sslmd.workers.proof import current, whose_is
 from sslmd.workers.tools import Site, Standings
 
@@ -73,7 +73,8 @@ async def look_at_ports(
         try:
             found = await addresses(host)
         except SslmError as err:
-            return [_nothing(host, port, str(err))]
+            reach = Reach.NOT_TRIED if is_blind(err) else Reach.UNANSWERED
+            return [_nothing(host, port, str(err), reach)]
         if not found:
             return [_nothing(host, port, NO_ADDRESS)]
         return await asyncio.gather(*(at(host, port, address) for address in found))
@@ -83,8 +84,10 @@ async def look_at_ports(
     return [seen for some in looks for seen in some]
 
 
-def _nothing(host: DomainName, port: int, problem: str) -> PortSeen:
-    return PortSeen(host, port, Served("", port, (), problem, Reach.UNANSWERED), None)
+def _nothing(
+    host: DomainName, port: int, problem: str, reach: Reach = Reach.UNANSWERED
+) -> PortSeen:
+    return PortSeen(host, port, Served("", port, (), problem, reach), None)
 
 
 def _kind_of(cert: CertId, site: Site, sets: Mapping[SetName, Material]) -> str:

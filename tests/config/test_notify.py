@@ -15,10 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from sslmd.config import notify_schemes
 from sslmd.config.load import load
 from sslmd.config.notify import MOST_ADDRESSES, AddressFileError, read_addresses
-from sslmd.config.notify_address import alive_url, holds_secret, notify_address
+from sslmd.config.notify_address import (
+    LOCAL_SCHEMES,
+    PRIVATE_SCHEMES,
+    SCHEMES,
+    alive_url,
+    holds_secret,
+    notify_address,
+)
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.trouble import Severity
 from sslmd.notify import mail
@@ -364,7 +370,7 @@ def test_tables_that_the_page_on_mail_shows(tree: Tree) -> None:
 
 
 def test_the_schemes_are_those_of_the_apprise_that_is_installed() -> None:
-    """Where this fails, Apprise has others now: write them into config/notify_schemes.py."""
+    """Where this fails, Apprise has others now: write them into config/notify_address.py."""
     code = """
 from sslmd.notify import services
 from apprise.manager_plugins import NotificationManager
@@ -382,9 +388,9 @@ print(2, *services.HERE)
     )
     rows = [line.split() for line in done.stdout.splitlines()]
     known = {name: flag for flag, *names in rows for name in names}
-    assert {name for name in known if known[name] == "2"} == notify_schemes.HERE
-    assert {name for name in known if known[name] == "1"} == notify_schemes.PRIVATE
-    assert set(known) == notify_schemes.SCHEMES | notify_schemes.HERE
+    assert {name for name in known if known[name] == "2"} == LOCAL_SCHEMES
+    assert {name for name in known if known[name] == "1"} == PRIVATE_SCHEMES
+    assert set(known) == SCHEMES | LOCAL_SCHEMES
 
 
 @given(st.text(max_size=40))

@@ -60,7 +60,7 @@ from sslmd.core.state import (
     ServerPhase,
     SetNote,
 )
-from sslmd.core.view import Ca, View
+from sslmd.core.view import CaAbove, View
 from sslmd.core.windows import Group, Window
 from sslmd.core.words.sentence import say
 from tests.reasons import because
@@ -235,7 +235,7 @@ def views(draw: st.DrawFn) -> View:
     above = None
     if isinstance(want.spec.signer, OwnCa) and draw(st.integers(0, 9)):
         ca_want = draw(wants("ca:sub", ca=True))
-        above = Ca(SUB.cert, ca_want, draw(states(ca_want)))
+        above = CaAbove(SUB.cert, ca_want, draw(states(ca_want)))
     hold = because("a later version") if draw(st.integers(0, 19)) == 0 else None
     state = draw(states(want))
     names = [None, state.next.name if state.next else None, SetName("20200101-00:00:00")]

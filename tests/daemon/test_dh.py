@@ -14,7 +14,7 @@ from sslmd.core.names import CertId
 from sslmd.core.words.sentence import say
 from sslmd.daemon.dh import DhGroups
 from sslmd.daemon.loop import Loop
-from sslmd.daemon.zone_work import Tell
+from sslmd.daemon.tell.journal import Tell
 from tests.stand.tools import Tools
 
 

@@ -40,7 +40,7 @@ from sslmd.core.plain import MOST, MOST_LINES, plain
 from sslmd.core.state import Server, ServerPhase
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api.methods import Methods
-from sslmd.daemon.api.server import Server as SocketServer
+from sslmd.daemon.api.server import SocketServer
 from sslmd.daemon.host_book import Configured, HostEntry
 from sslmd.daemon.hub import Hub
 from sslmd.daemon.refusal import refusal_of

@@ -14,8 +14,7 @@ import pytest
 from sslmd.core.ari import Fault, Life, WindowAnswer, looked
 from sslmd.net.acme_messages import CaAddress
 from sslmd.net.inside import Inside
-from sslmd.pki.renewal_id import renewal_id
-from sslmd.workers.ari import ask
+from sslmd.workers.ari import ask, renewal_id
 from tests.stand.acme_site import (
     ARG,
     CERT,

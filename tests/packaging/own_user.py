@@ -7,7 +7,7 @@ import re
 from functools import partial
 
 from sslmd.servers.own_user import DROP_IN
-from tests.packaging.story import ARG, CERT, LIVE, NAME_SERVER, Site
+from tests.packaging.story import ARG, CERT, LIVE, LOOK, NAME_SERVER, Site
 from tests.stand.server import wait_until
 
 # Of `systemd-analyze security`, in tenths.
@@ -190,7 +190,7 @@ def _is_active(site: Site) -> bool:
 def _served(site: Site) -> None:
     """Wait until both zones have TLSA records, of what is live there."""
     for zone in ("example.com", "example.net"):
-        wait_until(partial(_tlsa, site, zone), f"TLSA records of {zone}")
+        wait_until(partial(_tlsa, site, zone), f"TLSA records of {zone}", pause=LOOK)
 
 
 def _tlsa(site: Site, zone: str) -> str:
@@ -254,7 +254,8 @@ def _works(site: Site) -> None:
     for arg, cert in ((ARG, CERT), (OTHER_ARG, OTHER)):
         _rolls(site, arg, cert)
     for zone, records in before.items():
-        wait_until(partial(_other_tlsa, site, zone, records), f"other TLSA records of {zone}")
+        other = partial(_other_tlsa, site, zone, records)
+        wait_until(other, f"other TLSA records of {zone}", pause=LOOK)
     cert = site.machine.read(LIVE)
     assert site.machine.read(LIVE.replace("/etc/ssl-mgr", "/srv/web2")) == cert
     keys = site.run("find", "/etc/ssl-mgr", "-name", "privkey.pem", "-perm", "/077").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from sslmd.config.kinds import Validation
 from sslmd.core.errors import Transient
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import Restart, See, Told
+from sslmd.core.names import DomainName
 from sslmd.core.reason import Reason
 from sslmd.core.state import Server, ServerPhase
 from sslmd.dns.ask import DnsAsker, NameServer
@@ -26,7 +28,9 @@ from sslmd.net.probe_messages import NotShown, Shown
 from sslmd.servers.local import Locality
 from sslmd.servers.probe import NobodyLooked, ProbedHost, prove
 from sslmd.store.state import parse
+from sslmd.workers.dane import prove_ports
 from sslmd.workers.http import PAUSES, FileChallenges
+from sslmd.workers.ports import PortSeen, look_at_ports
 from sslmd.workers.preflight import Preflight
 from sslmd.workers.restart import restart
 from tests.daemon.test_hosts import hosts_of, sights
@@ -37,6 +41,7 @@ from tests.stand.absent import Absent
 from tests.stand.server import free_port
 from tests.stand.tls import LOOPBACK, TlsPort, context, server
 from tests.stand.tools import WEB, Site
+from tests.workers.test_ports import HOST, here, material_of
 from tests.workers.test_proof import Reloading, load, one_class, probing, site_of, tls
 from tests.workers.test_restart import make
 
@@ -175,6 +180,31 @@ async def test_a_host_whose_name_nobody_could_look_up_has_not_failed(tmp_path: P
     unseen = outcome.sight_of(WEB).unseen
     assert unseen is not None
     assert (unseen.owed, unseen.meant) == (True, False)
+
+
+async def test_records_of_an_older_key_stay_while_nobody_can_look_at_the_ports(
+    tmp_path: Path,
+) -> None:
+    """An older key may be served there (I4)."""
+    site = await site_of(tmp_path)
+    known = {site.live(): material_of(site, site.live())}
+
+    async def seen(net: Absent, addresses: Callable[..., Any]) -> list[PortSeen]:
+        tools = site.tools
+        ends = [(HOST, free_port())]
+        return await look_at_ports(
+            net, WEB, tools.site, tools.standings, known, ends, addresses, seconds=0.5
+        )
+
+    async def by_name(host: DomainName) -> tuple[str, ...]:
+        return await resolver(Absent(ALWAYS)).addresses(host.text)
+
+    for found in (await seen(Absent(ALWAYS), here), await seen(Absent(), by_name)):
+        with pytest.raises(NobodyLooked) as caught:
+            prove_ports(WEB, site.live(), found, alone=False)
+        assert caught.value.reason.code is Failed.NOBODY_LOOKED
+    # Where nobody listens no client meets a key.
+    prove_ports(WEB, site.live(), await seen(Absent(), here), alone=False)
 
 
 # --- challenges -----------------------------------------------------------------------------

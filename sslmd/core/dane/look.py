@@ -23,7 +23,7 @@ from sslmd.core.dane.sighting import (
 from sslmd.core.dane.tlsa import Combination, Known, Owned, heeded, owned
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName
-from sslmd.core.plain import clock
+from sslmd.core.plain import clock, some_of
 from sslmd.core.state import CertState
 
 # Records that one message names.
@@ -263,9 +263,8 @@ def _lacks(server: TlsaSeen, missing: list[Owned]) -> str:
     faults = [server.owners[owner].fault for owner in owners if owner in server.owners]
     if fault := next(filter(None, faults), ""):
         return fault
-    some = ", ".join(f"{owner} TLSA {short(record)}" for owner, record in missing[:_NAMED])
-    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    return f"does not show {some}{more}"
+    some = [f"{owner} TLSA {short(record)}" for owner, record in missing]
+    return f"does not show {some_of(some, _NAMED)}"
 
 
 def short(record: object) -> str:
