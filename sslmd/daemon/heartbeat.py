@@ -23,6 +23,9 @@ from sslmd.workers.tools import Site
 # Between two calls.
 EVERY = timedelta(hours=1)
 
+# From the start to the first call: with thousands of certificates the first look takes seconds.
+FIRST = timedelta(minutes=1)
+
 # So old may the last plan be: everything is planned again at least every `FULL_LOOK`.
 YOUNG = FULL_LOOK + timedelta(hours=1)
 
@@ -64,6 +67,8 @@ class Heartbeat:
             self._next, self.trouble = None, None
             return Due()
         now = self._site.now()
+        if self._next is None and self._alarms.state.looked is None:
+            self._next = now + FIRST
         if self._next is None or not now < self._next <= now + EVERY:
             return Due((SayAlive(Reason(Why.ALIVE_DUE)),))
         return Due(wakes=(("call", self._next),))

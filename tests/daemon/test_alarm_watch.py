@@ -262,6 +262,18 @@ async def test_a_sign_of_life_is_given_every_hour_while_all_turns(stand: Stand) 
     assert [event for event, _ in stand.told] == ["alive-failed"]
 
 
+async def test_a_start_is_looked_at_before_it_is_called_well(stand: Stand) -> None:
+    stand.configure(alive_url=URL)
+    stand.hub.loop.meters.turned = stand.now
+    assert stand.heart.step("").jobs == ()
+    ((_, at),) = stand.heart.step("").wakes or ()
+    await stand.look()
+    assert at is not None
+    stand.now = at
+    assert await beat(stand)
+    assert (len(stand.net.asked), stand.told) == (1, [])
+
+
 async def test_nothing_is_planned_any_more(stand: Stand) -> None:
     stand.configure(alive_url=URL)
     stand.hub.loop.meters.turned = stand.now - DAY
