@@ -28,14 +28,14 @@ from sslmd.core.alarms import (
 )
 from sslmd.core.errors import SslmError, Transient, text_of
 from sslmd.core.failed import Failed
-from sslmd.core.jobs import Job, WatchAlarms
+from sslmd.core.jobs import WatchAlarms
 from sslmd.core.machine import DiskSpace, full_disks, wrong_clock
 from sslmd.core.names import CertId
 from sslmd.core.notice_book import AlarmBook
 from sslmd.core.reason import Reason, Said, Why, noted
 from sslmd.core.words.sentence import say
 from sslmd.daemon.cert_status import failed_server_of, last_error_of, status_of, trouble_of
-from sslmd.daemon.loop import Due
+from sslmd.daemon.loop import Due, OfItsJobs
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.store.note_kinds import ALARM_BOOK_NOTE
 from sslmd.workers.tools import Site, Threads
@@ -55,7 +55,7 @@ Beside = Callable[[], Iterable[BesideStanding]]
 _Cases = tuple[AlarmCase, ...]
 
 
-class Alarms:
+class Alarms(OfItsJobs):
     """The reconciler of alarms. `beside` yields what is wrong with what is no certificate.
 
     `changed` is called when alarms, or what is remembered of them, may have changed.
@@ -132,10 +132,6 @@ class Alarms:
         except Exception as err:
             self._bug("looking for alarms met an error of sslmd's own", err)
         await self.save()
-
-    def after(self, job: Job) -> Iterable[str]:
-        """Go on when the look has ended."""
-        return ("",) if isinstance(job, WatchAlarms) else ()
 
     # --- looking ---
 

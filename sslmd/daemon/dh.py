@@ -6,14 +6,13 @@ the next look; it concerns no certificate (I6).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sslmd.config.model import Config
 from sslmd.core.errors import SslmError, text_of
 from sslmd.core.jobs import Job, WriteDh, lane
 from sslmd.core.reason import Reason, Why
-from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.loop import Due, Loop, OfItsJobs
 from sslmd.daemon.tell.journal import WARNING, Tell
 from sslmd.workers.dh import write_dh
 from sslmd.workers.tools import Site, Telling, Threads
@@ -22,7 +21,7 @@ from sslmd.workers.tools import Site, Telling, Threads
 EVERY = timedelta(days=1)
 
 
-class DhGroups:
+class DhGroups(OfItsJobs):
     """The reconciler of all groups: they are one job.
 
     `failures` counts what failed since the start; `troubles` are those of the last look.
@@ -65,10 +64,6 @@ class DhGroups:
             jobs = (WriteDh(Reason(self._reason)),)
             self._next, self._reason = now + EVERY, Why.DH_DAILY
         return Due(jobs, (("look", self._next),))
-
-    def after(self, job: Job) -> Iterable[str]:
-        """Nothing follows before the next look."""
-        return ("",) if isinstance(job, WriteDh) else ()
 
     async def do(self, job: WriteDh) -> None:
         """Do the job; what fails is told, and tried again at the next look."""

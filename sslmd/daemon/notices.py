@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sslmd.config.notify import NotifyOptions
 from sslmd.core.alarm import Alarm
 from sslmd.core.alarm_events import MessageFailed, MessageSent, NotifiersAre
 from sslmd.core.errors import Refused, SslmError, Trouble
-from sslmd.core.jobs import Job, Notify
+from sslmd.core.jobs import Notify
 from sslmd.core.notices import AlarmMessage, NewsItem, NoticeDecision, NoticeRule, decide_notices
 from sslmd.core.plain import rfc3339
 from sslmd.core.reason import Reason, Why, on_wire
@@ -25,7 +25,7 @@ from sslmd.core.words.alarms import AlarmWords, advice, body_of, subject_of, tit
 from sslmd.core.words.pattern import tell
 from sslmd.core.words.sentence import say
 from sslmd.daemon.alarms import Alarms
-from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.loop import Due, Loop, OfItsJobs
 from sslmd.daemon.tell.journal import NOTICE, WARNING, Tell
 from sslmd.workers.notify import Outgoing, Sender, marks_of
 from sslmd.workers.tools import Site
@@ -34,7 +34,7 @@ from sslmd.workers.tools import Site
 MOST_ALARMS, MOST_NAMES = 100, 100
 
 
-class Notices:
+class Notices(OfItsJobs):
     """The reconciler of notifiers, by their names.
 
     Each of several addresses is told for itself: it is `admins`, `admins/2` and so on in the book.
@@ -103,10 +103,6 @@ class Notices:
     def _decision(self, rule: NoticeRule) -> NoticeDecision:
         state = self._alarms.state
         return decide_notices(rule, state.book, state.alarms, self._site.now())
-
-    def after(self, job: Job) -> Iterable[str]:
-        """Return the notifier whose message was sent, or was not."""
-        return (job.name,) if isinstance(job, Notify) else ()
 
     async def do(self, job: Notify) -> None:
         """Send what is to be told now; it may be less, or more, than when the job was made.

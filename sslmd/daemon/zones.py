@@ -9,7 +9,7 @@ sets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -20,11 +20,11 @@ from sslmd.core.dane.plan import ZoneView, decide_zone
 from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import SslmError, text_of
-from sslmd.core.jobs import Job, Look, Publish, Watch, ZoneJob
+from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
 from sslmd.core.reason import Reason, said
 from sslmd.daemon.api.limits import ASKED_EVERY
-from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.loop import Due, Loop, OfItsJobs
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import ERROR, Tell
 from sslmd.daemon.zone_watch import ZoneWatch
@@ -39,7 +39,7 @@ ASKED_AT_ONCE = 16
 NOBODY: frozenset[CertId] = frozenset()
 
 
-class Zones:
+class Zones(OfItsJobs):
     """The reconciler of the certificates' zones. One per daemon."""
 
     name = "zone"
@@ -121,10 +121,6 @@ class Zones:
             return Due((decision.job,))
         delay = timedelta(seconds=max(decision.again_at - now, SOON))
         return Due(wakes=(("look", self._site.now() + delay),))
-
-    def after(self, job: Job) -> Iterable[ZoneName]:
-        """Return the zone whose job has ended."""
-        return (job.zone,) if isinstance(job, ZoneJob) else ()
 
     # --- the jobs ---
 

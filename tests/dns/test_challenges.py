@@ -86,6 +86,7 @@ class SmallLoop:
         finally:
             del self._running[job.zone]
             for zone in self._zones.after(job):
+                assert isinstance(zone, ZoneName)
                 self.touch(zone)
 
     async def stop(self) -> None:
