@@ -26,6 +26,7 @@ from sslmd.core.alarms import (
     cases_of,
     unknown_of,
 )
+from sslmd.core.dane.report import DaneReport
 from sslmd.core.errors import SslmError, Transient, text_of
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import Job, WatchAlarms
@@ -217,9 +218,13 @@ def cert_standing(cert: CertId, entry: Entry) -> CertStanding:
         say(entry.unsaved),
         wanted.dane,
         report.at if report is not None else None,
-        tuple(report.unseen) if report is not None and wanted.dane else (),
+        _unseen(report) if report is not None and wanted.dane else (),
         _account(entry),
     )
+
+
+def _unseen(report: DaneReport) -> tuple[Reason, ...]:
+    return tuple(one.why.of(one.where) for one in report.findings if one.unseen)
 
 
 def _account(entry: Entry) -> BesideStanding | None:

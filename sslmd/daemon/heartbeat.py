@@ -88,7 +88,7 @@ class Heartbeat:
             if not isinstance(err, SslmError):
                 self._bug(f"the sign of life met an error of sslmd's own: {err!r}", err)
             elif before is None:
-                self._tell("alive-failed", self.trouble.text, WARNING, None)
+                self._tell("alive-failed", err.reason, WARNING, None)
             return
         self.trouble = None
 
