@@ -26,7 +26,8 @@ from sslmd.core.alarms import (
     cases_of,
     unknown_of,
 )
-from sslmd.core.errors import SslmError, Transient, text_of
+from sslmd.core.dane.report import DaneReport
+from sslmd.core.errors import SslmError, Transient, is_over, text_of
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import WatchAlarms
 from sslmd.core.machine import DiskSpace, full_disks, wrong_clock
@@ -119,7 +120,7 @@ class Alarms(OfItsJobs):
         """Look when it is time, or when the clock was set."""
         del ident  # there is one
         now = self._site.now()
-        if self._next is None or not now < self._next <= now + PERIOD:
+        if is_over(self._next, now, PERIOD):
             return Due((WatchAlarms(Reason(Why.ALARMS_LOOK)),))
         return Due(wakes=(("look", self._next),))
 
@@ -161,7 +162,7 @@ class Alarms(OfItsJobs):
     def _of(self, cert: CertId, entry: Entry, number: int) -> tuple[_Cases, frozenset[Unknown]]:
         """Return what a certificate makes of alarms."""
         now, kept = self._site.now(), self._kept.get(cert)
-        if kept is not None and kept[0] is entry and now < kept[1] <= now + PERIOD * KEPT.stop:
+        if kept is not None and kept[0] is entry and not is_over(kept[1], now, PERIOD * KEPT.stop):
             return kept[2:]
         standing = cert_standing(cert, entry)
         found = tuple(cases_of(standing, now)), unknown_of(Overview((standing,)), now)
@@ -213,9 +214,13 @@ def cert_standing(cert: CertId, entry: Entry) -> CertStanding:
         say(entry.unsaved),
         wanted.dane,
         report.at if report is not None else None,
-        tuple(report.unseen) if report is not None and wanted.dane else (),
+        _unseen(report) if report is not None and wanted.dane else (),
         _account(entry),
     )
+
+
+def _unseen(report: DaneReport) -> tuple[Reason, ...]:
+    return tuple(one.why.of(one.where) for one in report.findings if one.unseen)
 
 
 def _account(entry: Entry) -> BesideStanding | None:

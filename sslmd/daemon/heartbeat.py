@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sslmd.core.errors import SslmError, Transient, Trouble
+from sslmd.core.errors import SslmError, Transient, Trouble, is_over
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import SayAlive
 from sslmd.core.reason import Reason, Why
@@ -64,7 +64,7 @@ class Heartbeat(OfItsJobs):
             self._next, self.trouble = None, None
             return Due()
         now = self._site.now()
-        if self._next is None or not now < self._next <= now + EVERY:
+        if is_over(self._next, now, EVERY):
             return Due((SayAlive(Reason(Why.ALIVE_DUE)),))
         return Due(wakes=(("call", self._next),))
 
@@ -84,7 +84,7 @@ class Heartbeat(OfItsJobs):
             if not isinstance(err, SslmError):
                 self._bug(f"the sign of life met an error of sslmd's own: {err!r}", err)
             elif before is None:
-                self._tell("alive-failed", self.trouble.text, WARNING, None)
+                self._tell("alive-failed", err.reason, WARNING, None)
             return
         self.trouble = None
 

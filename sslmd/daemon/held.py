@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
+from sslmd.core.errors import is_over
 from sslmd.core.jobs import ReadHeld
 from sslmd.core.reason import Reason, Why
 from sslmd.core.view import Decision
@@ -57,7 +58,7 @@ class HeldCerts(OfItsJobs):
         """Look when it is time, if anything is held."""
         del ident  # there is one
         now = self._now()
-        if not now < self.next_at <= now + REST * self._period:  # or the clock was set back
+        if is_over(self.next_at, now, REST * self._period):
             if any(map(is_held, self._registry.entries.values())):
                 return Due((ReadHeld(Reason(Why.HELD_AGAIN)),))
             self.next_at = now + self._period

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sslmd.core.errors import SslmError
+from sslmd.core.errors import SslmError, is_over
 from sslmd.core.jobs import WriteNotes
 from sslmd.core.names import CertId
 from sslmd.core.reason import Held, Reason, Said, Why
@@ -101,7 +101,7 @@ class Ledger(OfItsJobs):
         if self._again_at is None:
             return Due(wakes=())
         now = self._site.now()
-        if now < self._again_at <= now + RETRY:
+        if not is_over(self._again_at, now, RETRY):
             return Due(wakes=(("look", self._again_at),))
         return Due((WriteNotes(Reason(Why.NOTES_AGAIN)),))
 

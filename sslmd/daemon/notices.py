@@ -14,12 +14,12 @@ from typing import Any
 from sslmd.config.notify import NotifyOptions
 from sslmd.core.alarm import Alarm
 from sslmd.core.alarm_events import MessageFailed, MessageSent, NotifiersAre
-from sslmd.core.errors import Refused, SslmError, Trouble
+from sslmd.core.errors import Refused, SslmError, Trouble, reason_of
 from sslmd.core.jobs import Notify
 from sslmd.core.notices import AlarmMessage, NewsItem, NoticeDecision, NoticeRule, decide_notices
 from sslmd.core.plain import rfc3339
-from sslmd.core.reason import Reason, Why, on_wire
-from sslmd.core.told import Denied
+from sslmd.core.reason import Reason, Said, Why, on_wire
+from sslmd.core.told import Denied, Reported
 from sslmd.core.trouble import Severity
 from sslmd.core.words.alarms import AlarmWords, advice, body_of, subject_of, title
 from sslmd.core.words.pattern import tell
@@ -136,8 +136,9 @@ class Notices(OfItsJobs):
             self._failed(rule, err)
             return
         self._alarms.put(MessageSent(message))
-        text = f"notifier {rule.name}: {subject_of(message, host_name())}"
-        self._tell("notice-sent", text, NOTICE, None)
+        subject = Said(subject_of(message, host_name()))
+        sent = Reason(Reported.NOTICE_SENT, name=rule.name, subject=subject)
+        self._tell("notice-sent", sent, NOTICE, None)
 
     async def test(self, name: str) -> list[tuple[str, Reason | None]]:
         """Send a message to a notifier, or to all for ""; return of each what went wrong.
@@ -169,7 +170,7 @@ class Notices(OfItsJobs):
         jitter, now = self._site.rng.random(), self._site.now()
         trouble = Trouble.of(err, attempts, now, jitter=jitter, fingerprint=rule.fingerprint)
         self._alarms.put(MessageFailed(rule.name, trouble))
-        self._tell("notice-failed", f"notifier {rule.name}: {trouble.text}", WARNING, None)
+        self._tell("notice-failed", reason_of(err).of(f"notifier {rule.name}"), WARNING, None)
         if not isinstance(err, SslmError):
             self._bug(f"notifier {rule.name}: an error of sslmd's own: {err!r}", err)
 
