@@ -92,7 +92,7 @@ class CertStanding:
     unsaved: str = ""
     dane: bool = False
     compared: datetime | None = None
-    unseen: Sequence[str] = ()
+    unseen: Sequence[Reason] = ()
     account: BesideStanding | None = None
 
 
@@ -171,7 +171,8 @@ def _cases(
             yield _server_case(standing, server, trouble.severity, now)
     elif trouble.kind is TroubleKind.NOT_SEEN:
         for server in trouble.servers:
-            cause = noted(f"{server.place}: {server.unseen or of_trouble(trouble, now)[0]}")
+            why = server.why or noted(server.unseen or of_trouble(trouble, now)[0])
+            cause = why.of(server.place)
             yield _case(standing, kind, trouble.severity, server.unseen or "", cause, server.host)
     elif trouble.kind is TroubleKind.HELD:
         kind = AlarmKind.NOTES if standing.unsaved else kind
@@ -213,7 +214,7 @@ def _server_case(
 
     How near the end is counts for the certificate that it uses instead.
     """
-    cause = noted(f"{server.place}: {server.error}")
+    cause = noted(server.error).of(server.place)
     step = _step(standing.status, server.ends, now)
     if server.state == "pending":
         who = Affected(server.host, severity, step, server.ends)
@@ -230,8 +231,8 @@ def _unseen(standing: CertStanding, now: datetime) -> Iterator[AlarmCase]:
     if compared is not None and now - compared > STALE:
         text = tell(Health.NOT_COMPARED_SINCE, at=local(compared, now))
         yield _case(standing, AlarmKind.BLIND, Severity.WARNING, text, noted(text))
-    for text in standing.unseen:
-        yield _case(standing, AlarmKind.BLIND, Severity.WARNING, text, noted(text))
+    for why in standing.unseen:
+        yield _case(standing, AlarmKind.BLIND, Severity.WARNING, say(why), why)
 
 
 def _is_stale(standing: CertStanding, now: datetime) -> bool:

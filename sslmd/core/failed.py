@@ -180,6 +180,15 @@ class Failed(Code):
     NO_WAY_TO_PUBLISH = "no-way-to-publish"
     NO_ACME_DIR = "no-acme-dir"
     NO_TLSA_DIR = "no-tlsa-dir"
+    NO_WAY_FOR_TLSA = "no-way-for-tlsa"
+    PUT_BACK = "files-put-back"
+    TLSA_NOT_TAKEN = "tlsa-not-taken"
+    # what a validating resolver, and the ports, show of TLSA records
+    RESOLVER_UNSIGNED = "resolver-unsigned"
+    RESOLVER_LACKS = "resolver-lacks"
+    PORTS_UNSEEN = "ports-unseen"
+    OLDER_KEY_SERVED = "older-key-served"
+    NOBODY_SERVES = "nobody-serves"
     # dynamic update
     PRIMARY_NO_ADDRESS = "primary-no-address"
     UPDATE_UNANSWERED = "update-unanswered"
@@ -248,6 +257,7 @@ class Failed(Code):
     CLOCK_BEHIND = "clock-behind"
     DISK_FULL = "disk-full"
     ALARMS_UNSAVED = "alarms-unsaved"
+    CERTS_DIR = "certs-dir-changed"
     CONFIG_REFUSED = "config-was-refused"
     DH_FAILED = "dh-failed"
     NOT_ALIVE = "not-alive"

@@ -172,7 +172,7 @@ def _ahead(view: View) -> Reason:
     if sighting.complete:
         return Reason(Why.AHEAD_SEEN)
     if sighting.since is None:
-        return Reason(Why.AHEAD_MISSING, missing=Said(sighting.missing))
+        return Reason(Why.AHEAD_MISSING, missing=sighting.missing)
     return Reason(Why.AHEAD_SINCE, since=sighting.since)
 
 
@@ -351,7 +351,7 @@ def _ca_wait(view: View, now: datetime, why: Reason) -> Decision | None:
         return None  # nobody will fix it: let the attempt fail and be reported
     stuck = blocking(ca.state.trouble, ca.wanted, now)
     if stuck is not None:
-        trouble = Reason(Why.CA_STUCK, why=Said(stuck.text), at=stuck.next_try)
+        trouble = Reason(Why.CA_STUCK, why=stuck.reason or Said(stuck.text), at=stuck.next_try)
     made = stuck is None and _progresses(ca, now)
     waits = Reason(Why.CA_WAITS, ca=ca.id, why=trouble)
     return Decision(waits, waits_for_ca=True, stuck=stuck, ca_is_made=made)

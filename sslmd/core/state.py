@@ -15,6 +15,8 @@ from sslmd.core.ari import Advice
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import AtPort, InDns
 from sslmd.core.spec import SetFacts
 
 # The longest that `min_roll_mins` can be, in the configuration and asked for: a year.
@@ -143,18 +145,23 @@ DONE = (ServerPhase.RESTARTED, ServerPhase.PROVEN)
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Why nobody saw a server using a set: a phrase after "restarted; ".
+    """Why nobody saw a server using a set.
 
     `meant`: there is nothing to see, or an admin said so, and nobody is warned. `owed`: there is,
     at ports that count, and nobody could look: the next look says how the restart went.
     """
 
-    why: str
+    why: Reason
     meant: bool = False
     owed: bool = False
 
+    @classmethod
+    def at(cls, why: Reason) -> Unseen:
+        """Return that it was not seen where it was looked for."""
+        return cls(Reason(InDns.UNSEEN, why=why))
 
-NOT_YET = Unseen("not looked at yet")
+
+NOT_YET = Unseen(Reason(AtPort.UNLOOKED))
 
 
 @dataclass(frozen=True, slots=True)

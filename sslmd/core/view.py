@@ -47,8 +47,8 @@ class View:
     """One certificate: what is wanted, how it stands, its CA, and the servers it touches.
 
     `dane`: what is known of its TLSA records; `behind`: why its zone does not serve just what it
-    should, "" if it does. `proves`: whether the ports that serve it are to be looked at before old
-    records go.
+    should, None if it does. `proves`: whether the ports that serve it are to be looked at before
+    old records go.
 
     `hold`: why nothing may be done with it (None if all is well), such as a state file of a
     later version. `failed`: validations that failed for other certificates of its account.
@@ -60,7 +60,7 @@ class View:
     servers: frozenset[tuple[str, str]] = frozenset()
     hold: Reason | None = None
     dane: Dane = UNKNOWN
-    behind: str = ""
+    behind: Reason | None = None
     proves: bool = True
     failed: tuple[FailedValidation, ...] = ()
 
@@ -137,7 +137,7 @@ class Standing(Protocol):
 
 
 def view_of(
-    known: Standing, every: Mapping[CertId, Standing], dane: Dane, behind: str = ""
+    known: Standing, every: Mapping[CertId, Standing], dane: Dane, behind: Reason | None = None
 ) -> View:
     """Return what a decision looks at. `every`: the certificates, its CAs among them."""
     return View(

@@ -26,16 +26,17 @@ from sslmd.core.alarms import (
     cases_of,
     unknown_of,
 )
-from sslmd.core.errors import SslmError, Transient, text_of
+from sslmd.core.dane.report import DaneReport
+from sslmd.core.errors import SslmError, Transient, is_over, text_of
 from sslmd.core.failed import Failed
-from sslmd.core.jobs import Job, WatchAlarms
+from sslmd.core.jobs import WatchAlarms
 from sslmd.core.machine import DiskSpace, full_disks, wrong_clock
 from sslmd.core.names import CertId
 from sslmd.core.notice_book import AlarmBook
 from sslmd.core.reason import Reason, Said, Why, noted
 from sslmd.core.words.sentence import say
 from sslmd.daemon.cert_status import failed_server_of, last_error_of, status_of, trouble_of
-from sslmd.daemon.loop import Due
+from sslmd.daemon.loop import Due, OfItsJobs
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.store.note_kinds import ALARM_BOOK_NOTE
 from sslmd.workers.tools import Site, Threads
@@ -55,7 +56,7 @@ Beside = Callable[[], Iterable[BesideStanding]]
 _Cases = tuple[AlarmCase, ...]
 
 
-class Alarms:
+class Alarms(OfItsJobs):
     """The reconciler of alarms. `beside` yields what is wrong with what is no certificate.
 
     `changed` is called when alarms, or what is remembered of them, may have changed.
@@ -119,7 +120,7 @@ class Alarms:
         """Look when it is time, or when the clock was set."""
         del ident  # there is one
         now = self._site.now()
-        if self._next is None or not now < self._next <= now + PERIOD:
+        if is_over(self._next, now, PERIOD):
             return Due((WatchAlarms(Reason(Why.ALARMS_LOOK)),))
         return Due(wakes=(("look", self._next),))
 
@@ -132,10 +133,6 @@ class Alarms:
         except Exception as err:
             self._bug("looking for alarms met an error of sslmd's own", err)
         await self.save()
-
-    def after(self, job: Job) -> Iterable[str]:
-        """Go on when the look has ended."""
-        return ("",) if isinstance(job, WatchAlarms) else ()
 
     # --- looking ---
 
@@ -165,7 +162,7 @@ class Alarms:
     def _of(self, cert: CertId, entry: Entry, number: int) -> tuple[_Cases, frozenset[Unknown]]:
         """Return what a certificate makes of alarms."""
         now, kept = self._site.now(), self._kept.get(cert)
-        if kept is not None and kept[0] is entry and now < kept[1] <= now + PERIOD * KEPT.stop:
+        if kept is not None and kept[0] is entry and not is_over(kept[1], now, PERIOD * KEPT.stop):
             return kept[2:]
         standing = cert_standing(cert, entry)
         found = tuple(cases_of(standing, now)), unknown_of(Overview((standing,)), now)
@@ -217,9 +214,13 @@ def cert_standing(cert: CertId, entry: Entry) -> CertStanding:
         say(entry.unsaved),
         wanted.dane,
         report.at if report is not None else None,
-        tuple(report.unseen) if report is not None and wanted.dane else (),
+        _unseen(report) if report is not None and wanted.dane else (),
         _account(entry),
     )
+
+
+def _unseen(report: DaneReport) -> tuple[Reason, ...]:
+    return tuple(one.why.of(one.where) for one in report.findings if one.unseen)
 
 
 def _account(entry: Entry) -> BesideStanding | None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from sslmd.core.challenges import publish_at
-from sslmd.core.jobs import Job, PublishChallenges
+from sslmd.core.jobs import PublishChallenges
 from sslmd.core.names import ZoneName
 from sslmd.core.reason import Reason, Why
-from sslmd.daemon.loop import Due
+from sslmd.daemon.loop import Due, OfItsJobs
 from sslmd.dns.bounds import clock
 from sslmd.dns.challenges import Challenges
 
@@ -21,7 +21,7 @@ from sslmd.dns.challenges import Challenges
 SHORTEST = 0.01
 
 
-class ChallengeZones:
+class ChallengeZones(OfItsJobs):
     """The reconciler of the challenges, zone by zone."""
 
     name = "challenges"
@@ -49,7 +49,3 @@ class ChallengeZones:
     async def do(self, job: PublishChallenges) -> None:
         """Write what is wanted now; what fails, those who wait are told, or it is tried again."""
         await self._challenges.publish(job.zone)
-
-    def after(self, job: Job) -> Iterable[ZoneName]:
-        """Return the zone that was written: more may have come."""
-        return (job.zone,) if isinstance(job, PublishChallenges) else ()

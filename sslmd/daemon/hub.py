@@ -22,6 +22,7 @@ from sslmd.core.names import CertId
 from sslmd.core.reason import Reason
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered
+from sslmd.core.told import Reported
 from sslmd.daemon.alarms import Alarms
 from sslmd.daemon.ari import RenewalLooks
 from sslmd.daemon.beside_standing import beside, of_network
@@ -386,12 +387,11 @@ class Hub:
 
     def _clock_jumped(self, seconds: float) -> None:
         if seconds:
-            text = f"the clock was set by {seconds:+.0f} s, or the machine slept; planning again"
-            self._tell("clock-jumped", text, WARNING)
+            self._tell("clock-jumped", Reason(Reported.CLOCK, seconds=round(seconds)), WARNING)
         self.touch_all()
 
-    def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
-        self.bus.record(Record(self.site.now(), event, text, priority, cert))
+    def _tell(self, event: str, line: Reason, priority: int, cert: CertId | None = None) -> None:
+        self.bus.record(Record(self.site.now(), event, line, priority, cert))
 
 
 def _lanes(cert: CertId) -> tuple[str, str]:

@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sslmd.core.errors import SslmError
-from sslmd.core.jobs import Job, WriteNotes
+from sslmd.core.errors import SslmError, is_over
+from sslmd.core.jobs import WriteNotes
 from sslmd.core.names import CertId
 from sslmd.core.reason import Held, Reason, Said, Why
 from sslmd.core.state import CertState
-from sslmd.daemon.loop import Due
+from sslmd.daemon.loop import Due, OfItsJobs
 from sslmd.daemon.registry import Registry, Unsaved
 from sslmd.store import certs
 from sslmd.store.state import HistoryEntry
@@ -50,7 +50,7 @@ class _Pending:
     awaited: list[asyncio.Future[None]] = field(default_factory=list)
 
 
-class Ledger:
+class Ledger(OfItsJobs):
     """Writes what `page_of` tells of the certificates that were noted.
 
     `failed` is told when writing began to fail, with the error, which may be one of our own;
@@ -101,7 +101,7 @@ class Ledger:
         if self._again_at is None:
             return Due(wakes=())
         now = self._site.now()
-        if now < self._again_at <= now + RETRY:
+        if not is_over(self._again_at, now, RETRY):
             return Due(wakes=(("look", self._again_at),))
         return Due((WriteNotes(Reason(Why.NOTES_AGAIN)),))
 
@@ -110,10 +110,6 @@ class Ledger:
         del job  # there is one kind
         self._again_at = None
         self.write()
-
-    def after(self, job: Job) -> Iterable[str]:
-        """Nothing follows before it is known whether it was written."""
-        return ("",) if isinstance(job, WriteNotes) else ()
 
     def write(self) -> None:
         """Write what was noted."""

@@ -26,7 +26,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 
-from sslmd.core.jobs import Job, Pool, lane
+from sslmd.core.jobs import Job, Pool, lane, thing_of
 from sslmd.daemon.meters import Meters
 from sslmd.daemon.queue import JobQueue
 
@@ -194,6 +194,16 @@ class Reconciler(Protocol):
 
     def after(self, job: Job) -> Iterable[Hashable]:
         """Return what is to be asked for now that a job has ended."""
+
+
+class OfItsJobs:
+    """A reconciler of which a thing has another step when a job of its own has ended."""
+
+    jobs: tuple[type[Job], ...]
+
+    def after(self, job: Job) -> Iterable[Hashable]:
+        """Return what a job of ours was about."""
+        return (thing_of(job),) if isinstance(job, self.jobs) else ()
 
 
 class Loop:

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sslmd.config.notify import NotifyOptions
 from sslmd.core.alarm import Alarm
 from sslmd.core.alarm_events import MessageFailed, MessageSent, NotifiersAre
-from sslmd.core.errors import Refused, SslmError, Trouble
-from sslmd.core.jobs import Job, Notify
+from sslmd.core.errors import Refused, SslmError, Trouble, reason_of
+from sslmd.core.jobs import Notify
 from sslmd.core.notices import AlarmMessage, NewsItem, NoticeDecision, NoticeRule, decide_notices
 from sslmd.core.plain import rfc3339
-from sslmd.core.reason import Reason, Why, on_wire
-from sslmd.core.told import Denied
+from sslmd.core.reason import Reason, Said, Why, on_wire
+from sslmd.core.told import Denied, Reported
 from sslmd.core.trouble import Severity
 from sslmd.core.words.alarms import AlarmWords, advice, body_of, subject_of, title
 from sslmd.core.words.pattern import tell
 from sslmd.core.words.sentence import say
 from sslmd.daemon.alarms import Alarms
-from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.loop import Due, Loop, OfItsJobs
 from sslmd.daemon.tell.journal import NOTICE, WARNING, Tell
 from sslmd.workers.notify import Outgoing, Sender, marks_of
 from sslmd.workers.tools import Site
@@ -34,7 +34,7 @@ from sslmd.workers.tools import Site
 MOST_ALARMS, MOST_NAMES = 100, 100
 
 
-class Notices:
+class Notices(OfItsJobs):
     """The reconciler of notifiers, by their names.
 
     Each of several addresses is told for itself: it is `admins`, `admins/2` and so on in the book.
@@ -104,10 +104,6 @@ class Notices:
         state = self._alarms.state
         return decide_notices(rule, state.book, state.alarms, self._site.now())
 
-    def after(self, job: Job) -> Iterable[str]:
-        """Return the notifier whose message was sent, or was not."""
-        return (job.name,) if isinstance(job, Notify) else ()
-
     async def do(self, job: Notify) -> None:
         """Send what is to be told now; it may be less, or more, than when the job was made.
 
@@ -140,8 +136,9 @@ class Notices:
             self._failed(rule, err)
             return
         self._alarms.put(MessageSent(message))
-        text = f"notifier {rule.name}: {subject_of(message, host_name())}"
-        self._tell("notice-sent", text, NOTICE, None)
+        subject = Said(subject_of(message, host_name()))
+        sent = Reason(Reported.NOTICE_SENT, name=rule.name, subject=subject)
+        self._tell("notice-sent", sent, NOTICE, None)
 
     async def test(self, name: str) -> list[tuple[str, Reason | None]]:
         """Send a message to a notifier, or to all for ""; return of each what went wrong.
@@ -173,7 +170,7 @@ class Notices:
         jitter, now = self._site.rng.random(), self._site.now()
         trouble = Trouble.of(err, attempts, now, jitter=jitter, fingerprint=rule.fingerprint)
         self._alarms.put(MessageFailed(rule.name, trouble))
-        self._tell("notice-failed", f"notifier {rule.name}: {trouble.text}", WARNING, None)
+        self._tell("notice-failed", reason_of(err).of(f"notifier {rule.name}"), WARNING, None)
         if not isinstance(err, SslmError):
             self._bug(f"notifier {rule.name}: an error of sslmd's own: {err!r}", err)
 

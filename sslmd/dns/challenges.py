@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from functools import partial
 
 from sslmd.core.challenges import PATIENCE, ChallengesView, Patience
-from sslmd.core.errors import Failure, SslmError, Transient, Trouble, text_of, wait_after
+from sslmd.core.errors import Failure, SslmError, Transient, Trouble, reason_of, text_of, wait_after
 from sslmd.core.names import ZoneName
-from sslmd.core.plain import hour
 from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 from sslmd.dns.bounds import clock
 from sslmd.dns.include import CHALLENGE_FILES
 from sslmd.dns.means import Means
@@ -27,7 +27,7 @@ from sslmd.dns.notes import noted_zones
 from sslmd.dns.proving import OrderPart, WriteWait
 from sslmd.dns.publish import ChallengesPublished, Records, left_behind, make_files, publish
 
-Tell = Callable[[str, str], None]  # event and text, for the journal
+Tell = Callable[[str, Reason], None]  # event and what happened, for the journal
 Bug = Callable[[str, BaseException], None]  # text and what it was
 Touch = Callable[[ZoneName], None]  # whose challenges changed
 
@@ -69,8 +69,8 @@ class Challenges:
         await asyncio.gather(*(zone.flush() for zone in self._zones.values()))
         await self._means.runs.flush()
 
-    async def refresh(self, zone: ZoneName) -> str:
-        """Write a zone's records anew and run its command; return what was done."""
+    async def refresh(self, zone: ZoneName) -> Reason:
+        """Write a zone's records again and run its command; return what was done."""
         return await self._zone(zone).refresh()
 
     def enter(self, order: str, zones: Iterable[ZoneName]) -> None:
@@ -208,13 +208,13 @@ class _Zone:
         """Note what is served now, and tell."""
         served = wanted - done.failed.keys()
         if served:
-            how = "sent to its primary" if self._means.updated(self._name) else "written"
-            text = f"{_count(len(served))} {how}"
+            updated = bool(self._means.updated(self._name)) or None
+            what = Reason(InDns.CHALLENGES_GIVEN, number=len(served), updated=updated)
         elif done.before:
-            text = "its challenge records were taken back"
+            what = Reason(InDns.CHALLENGES_BACK)
         else:
-            text = "no challenges, as it should be"
-        self._tell("dns-published", f"zone {self._name}: {text}")
+            what = Reason(InDns.NO_CHALLENGES)
+        self._tell("dns-published", what.of(f"zone {self._name}"))
         if done.stranded:
             self._tell("order-trouble", done.stranded)
         if done.left:
@@ -229,8 +229,8 @@ class _Zone:
         now, attempts = datetime.now(UTC), self._trouble.attempts if self._trouble else 0
         failed = self._trouble = Trouble.of(err, attempts, now, jitter=_DICE.random())
         self._not_before = clock() + (failed.next_try - now).total_seconds()
-        at = hour(failed.next_try)
-        self._tell("order-trouble", f"{failed.text}; old challenge records are taken back at {at}")
+        why = Reason(InDns.OLD_CHALLENGES, why=reason_of(err), at=failed.next_try)
+        self._tell("order-trouble", why)
 
     def _failed(self, err: Exception, batch: list[OrderPart]) -> None:
         """Tell those who wait; what was to be taken back is tried again by the table."""
@@ -274,16 +274,16 @@ class _Zone:
                 self._later(err)
                 self._touch()
             else:
-                text = "no challenges, as it should be"
-                self._tell("dns-published", f"zone {self._name}: {text}")
+                what = Reason(InDns.NO_CHALLENGES)
+                self._tell("dns-published", what.of(f"zone {self._name}"))
 
-    async def refresh(self) -> str:
+    async def refresh(self) -> Reason:
         self._served = None
         try:
             await self._publish_now()
         finally:
             self._touch()
-        return f"{_count(len(self._wanted()))} served again"
+        return Reason(InDns.CHALLENGES_AGAIN, number=len(self._wanted()))
 
     async def flush(self) -> None:
         if self._served != self._wanted():
@@ -300,7 +300,3 @@ class _Zone:
             task.cancel()
         if self._waits:
             await asyncio.wait(self._waits)
-
-
-def _count(number: int) -> str:
-    return f"{number or 'no'} challenge record{'' if number == 1 else 's'}"

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 
 from sslmd.config.model import Argv, Config
 from sslmd.core.errors import Overdue, SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.host.commands import is_per_zone
 from sslmd.core.names import ZoneName
+from sslmd.core.reason import Reason
 from sslmd.dns.bounds import clock
 from sslmd.dns.command import Change, DnsCommand
 from sslmd.processes import InThread
@@ -338,10 +340,7 @@ def _units(group: _Group, put: Sequence[Change]) -> list[_Group]:
 def _put_back(zone: ZoneName, error: Exception) -> Exception:
     if not isinstance(error, SslmError):
         return error
-    return Transient(
-        f"{error} (zone {zone}: without its new records the command succeeds, so its include "
-        "files have what they held before; see whether one of these names has a CNAME there)"
-    )
+    return Transient(Reason(Failed.PUT_BACK, why=error.reason, zone=zone))
 
 
 def _answer(group: _Group, error: Exception | None) -> None:

@@ -11,16 +11,17 @@ from dataclasses import replace
 from functools import partial
 
 from sslmd.core.errors import Transient
+from sslmd.core.seen import AtPort
 from sslmd.net.dns_messages import LOOK_UP, Host
 from sslmd.net.link import Asker, NetGone
 from sslmd.net.probe_messages import (
     CHALLENGE_LOOK,
-    MOST_PHRASE,
     SITE_LOOK,
     TIMEOUT,
     LedTo,
     LookAtChallenge,
     LookAtSite,
+    LookEnd,
     NotShown,
     Shown,
 )
@@ -82,7 +83,7 @@ async def fetch_back(
 async def _look(
     net: Asker, asked: LookAtChallenge, resolve: Resolve, turn: asyncio.Semaphore
 ) -> NotShown | None:
-    via, led, is_asked = asked.address, "", False
+    led, is_asked = "", False
     loop = asyncio.get_running_loop()
     try:
         async with turn:
@@ -93,23 +94,22 @@ async def _look(
                     seen = await net.call(CHALLENGE_LOOK, replace(asked, left=max(end - now, 0.0)))
                 if not isinstance(seen, LedTo):
                     break
-                via, led, is_asked = seen.via, seen.led, False
+                led, is_asked = seen.led, False
                 async with asyncio.timeout_at(end):
                     found = await _addresses(resolve, seen.name)
                 asked = replace(asked, url=seen.url, redirects=seen.redirects, led_to=tuple(found))
     except TimeoutError:
         if is_asked:
-            return _untried(asked, via, led, "the network process does not answer")
-        text = f"{via}: no connection within {asked.seconds:g} s"
-        return NotShown(asked.address, text, out_of_reach=True, led=led)
-    except NetGone as err:
-        return _untried(asked, via, led, str(err))
+            return _untried(asked, led, AtPort.NET_SILENT)
+        late = LookEnd(AtPort.CONNECTS_LATE, number=asked.seconds)
+        return NotShown(asked.address, late, out_of_reach=True, led=led)
+    except NetGone:
+        return _untried(asked, led, AtPort.NET_GONE)
     return None if isinstance(seen, Shown) else replace(seen, address=asked.address)
 
 
-def _untried(asked: LookAtChallenge, via: str, led: str, why: str) -> NotShown:
-    text = f"{via} could not be looked at: {why}"[:MOST_PHRASE]
-    return NotShown(asked.address, text, untried=True, led=led)
+def _untried(asked: LookAtChallenge, led: str, why: AtPort) -> NotShown:
+    return NotShown(asked.address, LookEnd(why), untried=True, led=led)
 
 
 async def _addresses(resolve: Resolve, name: str) -> Sequence[str]:

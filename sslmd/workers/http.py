@@ -18,7 +18,7 @@ from sslmd.config.model import Config, ServerKind, ServiceConfig, Validation
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed, nobody_asked
 from sslmd.core.names import BadName, CertId, DomainName, machine_of
-from sslmd.core.reason import Reason, Said
+from sslmd.core.reason import Reason
 from sslmd.core.spec import AcmeCa
 from sslmd.core.told import Doing
 from sslmd.dns.answers import addresses_in
@@ -163,13 +163,13 @@ class FileChallenges:
         missing = await self._not_shown(name, addresses[:MOST_OF_NAME], challenge)
         wrong = [one for one in missing if not (one.out_of_reach or one.untried)]
         if wrong or not missing:
-            return [Reason(Failed.HTTP_WRONG, name=name, said=Said(one)) for one in wrong]
+            return [Reason(Failed.HTTP_WRONG, name=name, said=one.told) for one in wrong]
         if untried := _untried(name, missing):
             return [untried]
-        return await self._look_at_servers(web, challenge, Said(missing[0]))
+        return await self._look_at_servers(web, challenge, missing[0].told)
 
     async def _look_at_servers(
-        self, web: WebServers, challenge: Challenge, unseen: Reason | Said
+        self, web: WebServers, challenge: Challenge, unseen: Reason
     ) -> list[Reason]:
         """The name's own addresses may be translated: ask the web servers themselves."""
         problems, name = [], challenge.name
@@ -179,7 +179,7 @@ class FileChallenges:
             missing = await self._not_shown(name, addresses, challenge)
             # A host of several addresses may listen on one alone.
             if not addresses or len(missing) == len(addresses):
-                why = Said(missing[0]) if missing else None
+                why = missing[0].told if missing else None
                 problems.append(
                     _untried(name, missing)
                     or Reason(Failed.HTTP_UNSEEN, name=name, unseen=unseen, host=host, why=why)
@@ -220,7 +220,7 @@ class FileChallenges:
 def _untried(name: str, missing: Sequence[NotShown]) -> Reason | None:
     """Return that nobody could look at an address, which perhaps shows it; None: all were seen."""
     untried = (
-        Reason(Failed.HTTP_UNTRIED, name=name, why=Said(one)) for one in missing if one.untried
+        Reason(Failed.HTTP_UNTRIED, name=name, why=one.told) for one in missing if one.untried
     )
     return next(untried, None)
 

@@ -27,6 +27,7 @@ from sslmd.config.notify_address import (
 )
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.trouble import Severity
+from sslmd.core.words.sentence import say
 from sslmd.notify import mail
 from tests.stand.attacker import NOBODY, let_in
 from tests.stand.conf import MAIN, Tree
@@ -284,7 +285,7 @@ def test_a_reload_tells_the_key_that_changed(tree: Tree) -> None:
     before = tree.load()
     tree.change("ssl-mgr.conf", SECRET, f"{SECRET}2")
     (told,) = differences(before.written, tree.load().written)
-    assert told == "[[notify]] a of ssl-mgr.conf: to"
+    assert say(told) == "[[notify]] a of ssl-mgr.conf: to"
 
 
 def refused(check: Callable[[str], object], text: str) -> str:

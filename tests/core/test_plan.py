@@ -732,7 +732,7 @@ def test_a_roll_comes_before_delivery() -> None:
         on(ServerPhase.PENDING, None, error="not here"),
         on(ServerPhase.PENDING, None, error="no route", next_try=NOW + HOUR),
         on(ServerPhase.PROVEN, DUE.name),
-        on(ServerPhase.RESTARTED, unseen=Unseen("nobody could look", owed=True)),
+        on(ServerPhase.RESTARTED, unseen=Unseen(because("nobody could look"), owed=True)),
     ],
     ids=["failed", "pending", "pending, tried again", "proven on an older set", "owed a look"],
 )

@@ -48,6 +48,7 @@ from sslmd.core.jobs import (
 from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
+from sslmd.core.reason import said
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, SetFacts, Signer
 from sslmd.core.state import (
@@ -241,7 +242,7 @@ def views(draw: st.DrawFn) -> View:
     names = [None, state.next.name if state.next else None, SetName("20200101-00:00:00")]
     dane, proves = draw(danes(names)), draw(st.booleans())
     behind = draw(st.sampled_from(["", "rndc failed"]))
-    return View(want, state, above, SERVERS, hold, dane, behind, proves)
+    return View(want, state, above, SERVERS, hold, dane, said(behind), proves)
 
 
 @given(views())

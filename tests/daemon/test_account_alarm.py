@@ -85,7 +85,7 @@ async def test_it_is_known_after_a_restart_too(stand: Stand, tools: Tools) -> No
     (before,) = stand.alarms(AlarmKind.ACCOUNT)
     noted = STATE.decode(STATE.encode(Notes(state=CertState(trouble=trouble)))).state
     assert noted.trouble is not None
-    assert noted.trouble.reason is None
+    assert noted.trouble.reason == trouble.reason
     believe(stand.hub.registry, WEB, state=noted)
     await stand.look()
     (after,) = stand.alarms(AlarmKind.ACCOUNT)

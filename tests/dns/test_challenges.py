@@ -86,6 +86,7 @@ class SmallLoop:
         finally:
             del self._running[job.zone]
             for zone in self._zones.after(job):
+                assert isinstance(zone, ZoneName)
                 self.touch(zone)
 
     async def stop(self) -> None:
@@ -144,7 +145,7 @@ class World:
             )
             challenges = Challenges(
                 self.means,
-                lambda event, text: self.told.append(f"{event}: {text}"),
+                lambda event, line: self.told.append(f"{event}: {say(line)}"),
                 lambda text, err: self.told.append(f"bug: {text}"),
                 lambda zone: loop.touch(zone),
                 self.patience,
@@ -558,7 +559,7 @@ async def test_refresh_writes_anew(tmp_path: Path) -> None:
     async with world.open() as challenges:
         await challenges.start([ZONE])
         Path(challenge_file(world.acme, ZONE)).write_text("by hand")
-        assert await challenges.refresh(ZONE) == "no challenge records served again"
+        assert say(await challenges.refresh(ZONE)) == "no challenge records served again"
         assert Path(challenge_file(world.acme, ZONE)).read_text().startswith(";")
         world.command = _fail
         with pytest.raises(SslmError, match="exited"):

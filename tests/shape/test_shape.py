@@ -5,8 +5,6 @@ What is beyond them today is named here. Take a line out when it is within them 
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from tests.shape.measure import Shape, shape_of
@@ -32,20 +30,3 @@ def test_no_other_function_is_long(shape: Shape) -> None:
 
 def test_a_class_has_a_name_of_its_own(shape: Shape) -> None:
     assert shape.shared_names() == {}
-
-
-# What makes another state of one; and who has it beside the registry, to see what would follow of
-# something that has not happened, or, `with_sets`, for a certificate that is read again.
-CHANGES = re.compile(r"\b(?:advance|advance_zone|advance_alarms|with_sets)\(")
-WRITER = "daemon/registry.py"
-PREVIEWS = {"daemon/api/requests.py", "daemon/hub.py", "workers/rehearsal.py"}
-
-
-def test_the_registry_alone_changes_what_is_known() -> None:
-    package = ROOT / "sslmd"
-    found = {
-        str(path.relative_to(package))
-        for path in package.rglob("*.py")
-        if path.parts[len(package.parts)] != "core" and CHANGES.search(path.read_text())
-    }
-    assert found == {WRITER} | PREVIEWS

@@ -11,13 +11,14 @@ from sslmd.config.notify import NotifyOptions
 from sslmd.core.alarm import Alarm
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.jobs import Notify, WatchAlarms
+from sslmd.core.reason import Reason
 from sslmd.daemon.heartbeat import Heartbeat
 from sslmd.daemon.hub import Hub
 from sslmd.daemon.notices import Notices
 from sslmd.daemon.tell.journal import Bus
 from sslmd.net.messages import BEAT, BeatEnd
 from sslmd.workers.notify import HandedOver, Outgoing, Sender, marks_of
-from tests.reasons import because
+from tests.reasons import because, text
 from tests.stand.tools import Tools
 
 MINUTE = timedelta(minutes=1)
@@ -89,8 +90,8 @@ class Stand:
         self.notices = Notices(self.site, self.hub.alarms, self.hub.loop, sender, *told)
         self.heart = Heartbeat(self.site, self.hub.loop, self.net, self.hub.alarms, *told)
 
-    def _tell(self, event: str, text: str, *_: object) -> None:
-        self.told.append((event, text))
+    def _tell(self, event: str, line: Reason | str, *_: object) -> None:
+        self.told.append((event, text(line)))
 
     def _bug(self, text: str, err: BaseException) -> None:
         self.bugs.append(err)

@@ -19,12 +19,13 @@ from sslmd.core.failed import Failed
 from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import DomainName
 from sslmd.core.reason import Reason
+from sslmd.core.seen import AtPort
 from sslmd.core.state import Server, ServerPhase
 from sslmd.dns.ask import DnsAsker, NameServer
 from sslmd.dns.resolver import Resolver
 from sslmd.net.inside import Inside
 from sslmd.net.link import Operation
-from sslmd.net.probe_messages import NotShown, Shown
+from sslmd.net.probe_messages import LookEnd, NotShown, Shown
 from sslmd.servers.local import Locality
 from sslmd.servers.probe import NobodyLooked, ProbedHost, prove
 from sslmd.store.state import parse
@@ -87,7 +88,7 @@ async def test_a_port_that_nobody_could_look_at_is_not_proven_and_has_not_failed
 async def test_it_is_looked_at_again_until_somebody_can(port: TlsPort) -> None:
     net = Absent(2, 1)
     async with server(port) as number:
-        assert await prove(net, PLACE, at(number), proof(), 30) == ""
+        assert await prove(net, PLACE, at(number), proof(), 30) is None
     assert net.asked == 4
 
 
@@ -218,7 +219,11 @@ class Web:
 
     async def call(self, operation: Operation[Any, Any], asked: Any) -> Any:
         """Look."""
-        return Shown() if self.shows else NotShown(asked.address, "answers 404", status=404)
+        return (
+            Shown()
+            if self.shows
+            else NotShown(asked.address, LookEnd(AtPort.STATUS, number=404), status=404)
+        )
 
 
 def files_of(top: Path, net: Absent) -> FileChallenges:

@@ -12,7 +12,7 @@ from datetime import datetime
 from sslmd.core.dane.verdict import UNKNOWN, NoRecords
 from sslmd.core.events import ServersProven
 from sslmd.core.jobs import Deliver, Prove, Settle
-from sslmd.core.reason import Reason, Said, Why, said
+from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.state import DONE, Delivered, Server
 from sslmd.core.view import Decision, View, blocking, told
 
@@ -67,7 +67,7 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
             return Decision(Reason(Why.NO_SERVER_LEFT), event=ServersProven(now))
         return Decision(Reason(Why.SERVERS_WAIT, servers=_listed(waiting)))
     if view.wanted.dane and (view.behind or view.dane == UNKNOWN):
-        behind = said(view.behind) or Reason(Why.BEING_GIVEN)
+        behind = view.behind or Reason(Why.BEING_GIVEN)
         return Decision(Reason(Why.OLD_RECORDS_GO, why=behind))
     return Decision(Reason(Why.OLD_SETS_GO), job=Settle(cert, Reason(Why.DEPLOYED)))
 
@@ -81,7 +81,7 @@ def _listed(servers: Iterable[Server]) -> tuple[Reason, ...]:
             phase=server.phase,
             set=server.set,
             error=Said(server.error) if server.error else None,
-            unseen=Said(server.unseen.why) if server.is_owed_a_look and server.unseen else None,
+            unseen=server.unseen.why if server.is_owed_a_look and server.unseen else None,
             next_try=server.next_try,
         )
         for server in servers

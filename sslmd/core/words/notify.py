@@ -78,6 +78,7 @@ NOTIFY: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.ALARMS_UNSAVED: (
         "{path}: cannot be written: {why}; after a restart what was reported is reported again"
     ),
+    Failed.CERTS_DIR: "certs_dir changed from {folder}: that takes a restart of sslmd",
     Failed.CONFIG_REFUSED: "{mistake}[ (and {more} more)]; {consequence}",
     Failed.DH_FAILED: "{error}",
     Failed.NOT_ALIVE: "no sign of life is given: {why}",

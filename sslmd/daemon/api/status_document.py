@@ -77,7 +77,8 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
                 "since": time(server.since),
                 "attempts": server.attempts,
                 "next_try": time(server.next_try) if server.attempts else None,
-                "unseen": unseen.why if (unseen := unseen_of(server)) else None,
+                "unseen": say(unseen.why) if (unseen := unseen_of(server)) else None,
+                **on_wire(unseen.why if unseen else None, "unseen"),
                 "meant": unseen.meant if unseen else False,
                 "expires": time(server.expires),
             }
@@ -111,6 +112,7 @@ def _dane(entry: Entry) -> dict[str, Any] | None:
         "problems": report.wrong,
         "warnings": report.warnings,
         "unseen": report.unseen,
+        "findings": [one.as_json() for one in report.notable],
     }
 
 

@@ -44,7 +44,7 @@ from sslmd.store.paths import open_folder
 NAME = "sslmd.log"
 
 # Takes in what happened: event, text, priority, and the certificate that it is about.
-Tell = Callable[[str, str, int, CertId | None], None]
+Tell = Callable[[str, Reason, int, CertId | None], None]
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
