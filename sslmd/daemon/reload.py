@@ -20,8 +20,6 @@ from sslmd.daemon.refusal import refusal_of
 from sslmd.daemon.tell.journal import ERROR, NOTICE, WARNING
 from sslmd.servers import folders
 
-Tell = Callable[[str, Reason | str, int], None]
-
 # Certificates that a line of the journal names.
 _NAMED = 10
 
@@ -34,7 +32,7 @@ class Reload:
         hub: Hub,
         conf_dir: Path,
         socket: str,
-        tell: Tell,
+        tell: Callable[[str, Reason | str, int], None],
         taken: Callable[[Config], None],
     ) -> None:
         self._hub = hub
