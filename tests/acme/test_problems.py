@@ -252,7 +252,7 @@ def test_a_server_error_without_a_time_has_none() -> None:
             "correct ca_eab_kid and ca_eab_hmac_",
         ),
         ("new-terms", "Terms of service have changed", "(https://ca.example/agree?1) (https://ca"),
-        ("deactivated", 'has status "deactivated"', "out of cb/accounts"),
+        ("deactivated", 'has status "deactivated"', "sslmctl account deactivate"),
     ],
 )
 def test_refusals_name_the_way_out(name: str, said: str, remedy: str) -> None:

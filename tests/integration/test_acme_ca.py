@@ -310,7 +310,7 @@ def test_a_ca_with_ways_of_its_own(here: World) -> None:
         here.site.start()
         shown = " ".join(here.site.ctl("show", ARG).stdout.split())
         assert profile in shown
-        assert "issued 4 of 5 certificates" in shown
+        assert "of 5 certificates" not in shown  # whose limit that is nobody knows
         assert here.site.status()[CERT]["curr"]["unmet"] == [profile, chain]
         done = here.site.ctl("force-renew", "--no-wait", ARG)
         assert "4 of 5 used" in done.stdout + done.stderr

@@ -246,7 +246,8 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.FIX_CAA: "let the CAA record name this CA, or choose another signing_ca",
     Failed.FIX_CSR: "change [[KeyOpts]] or [[X509]] of the service to what this CA takes",
     Failed.FIX_DEAD_ACCOUNT: (
-        "to have another one made, move its folder out of cb/accounts; the CA has to allow it"
+        "sslmctl account deactivate, for the CA or the certificate, puts it away, and the next "
+        "order makes another one if the CA allows it"
     ),
     Failed.FIX_EAB: _EAB,
     Failed.FIX_EMAIL: "correct or remove email in [[X509]] of the service",
