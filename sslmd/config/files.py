@@ -186,6 +186,16 @@ class Reader:
         self.digests: dict[str, str] = {}
         self._owners = frozenset(owners)
 
+    def apart(self) -> Reader:
+        """Return another one, that notes what it finds for itself."""
+        return Reader(self.conf_dir, self._owners)
+
+    def take(self, report: Report, digests: Mapping[str, str]) -> None:
+        """Note what another one has found."""
+        self.report.mistakes.extend(report.mistakes)
+        self.report.warnings.extend(report.warnings)
+        self.digests.update(digests)
+
     def path(self, *names: str) -> str:
         """Return the path of a file below the configuration directory."""
         return os.path.join(self.conf_dir, *names)

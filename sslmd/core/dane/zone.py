@@ -37,6 +37,8 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 # An owner, a name server, where it says that a CNAME leads, and whether to a zone below.
 Doubt = tuple[DomainName, str, str, bool]
 
+_NOTHING_NOTED = ZoneNotes()
+
 
 @dataclass(frozen=True, slots=True)
 class KnownZone:
@@ -102,7 +104,7 @@ class KnownZone:
     @property
     def noted(self) -> ZoneNotes:
         """The notes, as far as they were read."""
-        return self.notes or ZoneNotes()
+        return self.notes or _NOTHING_NOTED
 
     @property
     def shown(self) -> tuple[TlsaSeen, ...]:
