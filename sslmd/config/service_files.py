@@ -14,7 +14,7 @@ from sslmd.config.files import Capitals, Missing, Reader, Tables, with_names
 from sslmd.config.groups import GroupFiles, Groups
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import ServiceConfig
-from sslmd.config.report import Report, Source, nearest
+from sslmd.config.report import Source, nearest
 from sslmd.config.services import Builder
 from sslmd.core.names import CertId, GroupName
 
@@ -44,13 +44,12 @@ def alone(read: Callable[[Sequence[K]], dict[K, V]], which: Sequence[K]) -> dict
 class _Read:
     """A service file as it was read; `service` is None where it is none, or has mistakes.
 
-    `report`: what is said of it. `digests`: of its content, empty if it could not be read.
+    `source` has a report of its own. `digest`: of the content, None if it could not be read.
     """
 
     source: Source
-    report: Report
-    digests: Mapping[str, str]
-    service: ServiceConfig | None = None
+    digest: str | None
+    service: ServiceConfig | None
 
 
 class Services:
@@ -92,7 +91,7 @@ class Services:
         if one is None:
             return
         self._take(cert, one)
-        if one.digests:
+        if one.digest is not None:
             self._reader.source(path).warn(
                 (),
                 "no active group lists this CA: it signs with what it has and is not renewed",
@@ -123,7 +122,7 @@ class Services:
             read.warn((), "ALL leaves it out: it is no service file", "move it away")
         elif content is not None and (parsed := reader.parse(path, content)) is not None:
             read, service = parsed[0], self._build(cert, *parsed, managed=managed)
-        return _Read(read, reader.report, reader.digests, service)
+        return _Read(read, reader.digests.get(path), service)
 
     def _build(
         self, cert: CertId, source: Source, raw: Tables, *, managed: bool
@@ -137,10 +136,9 @@ class Services:
         return self._builder.build(cert, raw, file, source, managed=managed)
 
     def _take(self, cert: CertId, one: _Read) -> None:
-        self._reader.take(one.report, one.digests)
+        self._reader.take(one.source, one.digest)
         if one.service is None:
             return
-        one.source.report = self._reader.report  # of what is found out later
         self.read[cert] = one.service
         self.files[cert] = one.source
         if cert.group == GroupName.CA:

@@ -48,7 +48,7 @@ from sslmd.daemon.systemd import Notifier, Watchdog, watchdog_seconds
 from sslmd.daemon.tell import journal
 from sslmd.daemon.tell.events import EVENTS
 from sslmd.daemon.tell.journal import NOTICE, WARNING, Bus, Record
-from sslmd.memory import keep_private
+from sslmd.memory import give_back, keep_private
 from sslmd.net.client import Net
 from sslmd.servers import folders
 from sslmd.store.layout import Tree
@@ -247,6 +247,7 @@ class Daemon:
         gc.collect()
         gc.freeze()
         gc.enable()
+        give_back()
         watchdog = Watchdog(self._hub, self._server, self._notifier, watchdog_seconds())
         self._spawn(watchdog.run())
         status = await self._work()
