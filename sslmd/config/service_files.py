@@ -80,7 +80,7 @@ class Services:
         for cert, one in gather(read, list(places)).items():
             path, place = places[cert]
             if one is not None:
-                self._take(cert, one)
+                self._take(one)
             elif place is not None:
                 self._note_missing(path, place)
 
@@ -90,7 +90,7 @@ class Services:
         one = self._file(cert, path, None, managed=False)
         if one is None:
             return
-        self._take(cert, one)
+        self._take(one)
         if one.digest is not None:
             self._reader.source(path).warn(
                 (),
@@ -135,10 +135,11 @@ class Services:
             return None
         return self._builder.build(cert, raw, file, source, managed=managed)
 
-    def _take(self, cert: CertId, one: _Read) -> None:
+    def _take(self, one: _Read) -> None:
         self._reader.take(one.source, one.digest)
         if one.service is None:
             return
+        cert = one.service.id
         self.read[cert] = one.service
         self.files[cert] = one.source
         if cert.group == GroupName.CA:
