@@ -1,7 +1,7 @@
-"""What a process of ours has in memory stays there (I2): private keys above all.
+"""What a process of ours has in memory stays there (I2), private keys above all; and what it frees.
 
-Called first by every program that reads keys, whoever runs it and wherever: the unit is not the
-only place. Costs a start some milliseconds, so the thin client does without.
+`keep_private` is called first by every program that reads keys, whoever runs it and wherever: the
+unit is not the only place. Costs a start some milliseconds, so the thin client does without.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import resource
 from contextlib import suppress
 
 PR_SET_DUMPABLE = 4  # prctl(2)
+_LIBC = ctypes.CDLL(None)
 
 
 def keep_private() -> None:
@@ -24,6 +25,12 @@ def keep_private() -> None:
     From here on /proc/self belongs to root, as seen from outside; a process itself may still go
     through /proc/self/fd.
     """
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     with suppress(OSError, ValueError):  # a sandbox may forbid it; the first counts for more
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def give_back() -> None:
+    """Give what was freed back to the system (malloc_trim(3)); other libraries do so themselves."""
+    with suppress(AttributeError):
+        _LIBC.malloc_trim(0)

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
@@ -188,6 +188,18 @@ class Reader:
         self.digests: dict[str, str] = {}
         self._owners = frozenset(owners)
 
+    def apart(self) -> Reader:
+        """Return another one, that notes what it finds for itself."""
+        return Reader(self.conf_dir, self._owners)
+
+    def take(self, source: Source, digest: str | None) -> None:
+        """Note what another one has found in a file, and what is said of it later."""
+        self.report.mistakes.extend(source.report.mistakes)
+        self.report.warnings.extend(source.report.warnings)
+        source.report = self.report
+        if digest is not None:
+            self.digests[source.path] = digest
+
     def path(self, *names: str) -> str:
         """Return the path of a file below the configuration directory."""
         return os.path.join(self.conf_dir, *names)
@@ -296,19 +308,24 @@ class Capitals(Enum):
     OVERLOOKED = auto()
 
 
-def with_names(source: Source, data: Tables, names: Iterable[str], case: Capitals) -> Tables:
+def _is_table(value: object) -> bool:
+    # An array of tables counts as one.
+    parts = value if isinstance(value, list) else [value]
+    return bool(parts) and all(isinstance(one, dict) for one in parts)
+
+
+def with_names(source: Source, data: Tables, names: Collection[str], case: Capitals) -> Tables:
     """Return a file's content with its tables named as in `names`, whatever their capitals were.
 
     Two tables of one name are a mistake. Where ssl-mgr overlooks such a table, that is said: it
     may be a surprise that it counts now.
     """
+    if all(key in names or not _is_table(value) for key, value in data.items()):
+        return data
     known = {name.lower(): name for name in names}
     found: Tables = {}
     for key, value in data.items():
-        # An array of tables counts as one.
-        parts = value if isinstance(value, list) else [value]
-        is_table = bool(parts) and all(isinstance(one, dict) for one in parts)
-        name = known.get(key.lower(), key) if is_table else key
+        name = known.get(key.lower(), key) if _is_table(value) else key
         if name == key:
             found[key] = value
             continue

@@ -7,7 +7,6 @@ the end; a configuration is taken as a whole or not at all.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,8 +15,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from sslmd.config import build
-from sslmd.config.cas import warn_of_long_lives, with_heights, without_titles
-from sslmd.config.cert_tables import SERVICE_TABLES, ServiceFile
+from sslmd.config.cas import warn_of_long_lives, with_heights
 from sslmd.config.files import (
     CA_FILE,
     MAIN_FILE,
@@ -46,12 +44,14 @@ from sslmd.config.model import (
     ServerKind,
     ServiceConfig,
 )
+from sslmd.config.names import warn_of_mailboxes
 from sslmd.config.notify import notifiers
 from sslmd.config.notify_tables import NotifyOptions
 from sslmd.config.renew import TABLE as RENEW_INFO
 from sslmd.config.renew import Leads, leads_by_life
-from sslmd.config.report import Source, nearest
+from sslmd.config.report import Source
 from sslmd.config.server_tables import WEB_ALONE
+from sslmd.config.service_files import Gather, Services, alone
 from sslmd.config.services import Builder, CaTables
 from sslmd.config.table import Table, made_of, table_of
 from sslmd.config.tables import IN_GLOBALS, GroupTable, RenewInfo
@@ -64,38 +64,36 @@ AnyTable = TypeVar("AnyTable", bound=Table)
 
 _CLASS_NAMES = tuple(map(str, ServerKind))
 _TABLES = ("globals", RENEW_INFO, "groups", "dns_primary", "dns", "dh", "notify", *_CLASS_NAMES)
-# With `ALL`, a folder's other files (a README, notes) are told from services by their content.
-_SERVICE_LIKE = re.compile(
-    rb"^[ \t]*(?:(?:group|service|signing_ca)[ \t]*=|\[[ \t]*(?:X509|KeyOpts)[ \t]*\])",
-    re.MULTILINE,
-)
 
 
-def load(conf_dir: Path, *, owners: Collection[int] | None = None) -> Config:
+def load(
+    conf_dir: Path, *, owners: Collection[int] | None = None, gather: Gather = alone
+) -> Config:
     """Read the configuration in `conf_dir`; the top directory is its parent.
 
     `owners` are the users who may own its files: by default root and the user of this
-    process. Raises `ConfigError` with every mistake in every file.
+    process. `gather` has service files read. Raises `ConfigError` with every mistake in every file.
     """
-    config, mistakes = load_partly(conf_dir, owners=owners)
+    config, mistakes = load_partly(conf_dir, owners=owners, gather=gather)
     if config is None or mistakes:
         raise ConfigError(mistakes, config.warnings if config is not None else ())
     return config
 
 
 def load_partly(
-    conf_dir: Path, *, owners: Collection[int] | None = None
+    conf_dir: Path, *, owners: Collection[int] | None = None, gather: Gather = alone
 ) -> tuple[Config | None, tuple[Mistake, ...]]:
     """Return what can be used of a configuration, without the parts in which mistakes are.
 
     For looking at a site only: what is missing in it was perhaps only written wrongly. None where
-    nothing can be used: there is no main file, or it cannot be read. `owners` as in `load`.
+    nothing can be used: there is no main file, or it cannot be read. `owners` and
+    `gather` as in `load`.
     """
     conf_dir = Path(os.path.abspath(conf_dir))
     reader = Reader(conf_dir, {0, os.geteuid()} if owners is None else owners)
     try:
         reader.check_risk(str(conf_dir), folder_status(str(conf_dir)))
-        return _Loader(reader).run()
+        return _Loader(reader, gather).run()
     except Unusable as err:
         return None, (Mistake(str(conf_dir), 0, "", err.problem, err.remedy),)
 
@@ -103,8 +101,9 @@ def load_partly(
 class _Loader:
     """One run of `load_partly`."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, gather: Gather) -> None:
         self.reader = reader
+        self.gather = gather
         self.report = reader.report
         self.top = str(reader.conf_dir.parent)
         self.main = reader.source(reader.path(MAIN_FILE))
@@ -246,9 +245,8 @@ class _Loader:
         ca_files = groups.files(ca_group.folder) if os.path.isdir(ca_group.folder) else []
         cas = self._ca_file(options.preferred_profile)
         builder = Builder(options, cas, frozenset(ca_files))
-        services = _Services(self.reader, builder, self.main)
-        for group, one in wanted.items():
-            services.read_group(group, one)
+        services = Services(self.reader, builder, self.main)
+        services.read_groups(wanted, self.gather)
         listed = {*ca_group.listed, *ca_group.found}
         for name in ca_files:
             if name not in listed and name in cas.own_names():
@@ -259,7 +257,7 @@ class _Loader:
                 build.check_profile(cas.infos[name], cas.raw[name], cas.source)
         cas_read = {cert: services.read[cert] for cert in services.read if cert in services.sources}
         services.read.update(with_heights(cas_read, services.sources))
-        builder.finish()
+        warn_of_mailboxes((one.spec for one in services.read.values()), services.files)
         warn_of_long_lives(services.read, services.sources)
         return cas, services.read, services.files
 
@@ -278,80 +276,6 @@ class _Loader:
             if table := source.check((name,), data, table_of(CaInfo)):
                 infos[name] = build.ca_info(name, table, profile, self.top, source)
         return CaTables(source, raw, infos, frozenset(raw.keys() - infos.keys()))
-
-
-class _Services:
-    """Reads service files one after another into `read`.
-
-    `sources` keeps the files of the CAs, `files` those of all services.
-    """
-
-    def __init__(self, reader: Reader, builder: Builder, main: Source) -> None:
-        self._reader = reader
-        self._builder = builder
-        self._main = main
-        self.read: dict[CertId, ServiceConfig] = {}
-        self.sources: dict[CertId, Source] = {}
-        self.files: dict[CertId, Source] = {}
-
-    def read_group(self, group: str, wanted: GroupFiles) -> None:
-        """Read the services of an active group; what is wrong with them is noted."""
-        for name in dict.fromkeys((*wanted.listed, *wanted.found)):
-            path, place = os.path.join(wanted.folder, name), wanted.listed.get(name)
-            content = self._content(path, place)
-            if content is not None and place is None and not _SERVICE_LIKE.search(content):
-                problem = "ALL leaves it out: it is no service file"
-                self._reader.source(path).warn((), problem, "move it away")
-            elif content is not None:
-                self._build(CertId(group, name), path, content, managed=True)
-
-    def read_unmanaged(self, name: str, group: GroupFiles, *, asleep: bool) -> None:
-        """Read a CA that no active group lists; `asleep`: there is a group `ca`, not active."""
-        path = os.path.join(group.folder, name)
-        content = self._content(path)
-        if content is None:
-            return
-        self._build(CertId(GroupName.CA, name), path, content, managed=False)
-        self._reader.source(path).warn(
-            (),
-            "no active group lists this CA: it signs with what it has and is not renewed",
-            f"set active = true in [[groups]] for group ca in {self._main.path}"
-            if asleep and not group.listed and not group.found
-            else f"add {name!r} to the services of group ca in {self._main.path}",
-        )
-
-    def _content(self, path: str, place: KeyPath | None = None) -> bytes | None:
-        """Return a file's bytes, None after a mistake. `place`: where `ssl-mgr.conf` lists it."""
-        try:
-            return self._reader.content(path)
-        except Missing as err:
-            if place is None:  # removed this moment, or a link to nowhere
-                self._reader.source(path).mistake((), err.problem, err.remedy)
-                return None
-        there = Groups(self._reader, self._main).files(os.path.dirname(path))
-        remedy = nearest(os.path.basename(path), there, "there are: ")
-        if there and remedy.startswith("did you mean"):
-            remedy += f" There are: {', '.join(there[:20])}"
-        self._main.mistake(place, f"there is no file {path}", remedy)
-        return None
-
-    def _build(self, cert: CertId, path: str, content: bytes, *, managed: bool) -> None:
-        parsed = self._reader.parse(path, content)
-        if parsed is None:
-            return
-        source, raw = parsed
-        raw = with_names(source, raw, SERVICE_TABLES, Capitals.READ)
-        if cert.group == GroupName.CA:
-            raw = without_titles(raw, source)
-        file = source.check((), raw, ServiceFile)
-        if file is None:
-            return
-        service = self._builder.build(cert, raw, file, source, managed=managed)
-        if service:
-            self.read[service.id] = service
-            if cert.group == GroupName.CA:
-                self.sources[service.id] = source
-            self.files[service.id] = source
 
 
 def _in_order(notes: Iterable[Mistake]) -> tuple[Mistake, ...]:

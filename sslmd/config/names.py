@@ -8,7 +8,7 @@ do not, so none of that is a mistake.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ from sslmd.config.locate import KeyPath
 from sslmd.config.model import LETS_ENCRYPT, CaInfo, Validation
 from sslmd.config.report import Source
 from sslmd.core.names import BadName, CertId, DomainName, GroupName, ZoneName, san_or_none, shown
-from sslmd.core.spec import CertSpec
+from sslmd.core.spec import CertSpec, OwnCa
 
 # Names in one certificate (https://letsencrypt.org/docs/profiles/, looked up 2026-11-29). Other
 # public CAs take 100 as well, or more for money.
@@ -199,34 +199,35 @@ def in_ascii(email: str) -> str:
     return "write an ASCII address"
 
 
-class Mailboxes:
-    """Checks the addresses of one service after another."""
+def check_mailbox(spec: CertSpec, source: Source) -> None:
+    """Check the address that the own CA puts into a leaf; one beyond ASCII is noted already."""
+    email = spec.mailbox()
+    if email and email.isascii() and not _MAILBOX.match(email):
+        source.mistake(
+            _EMAIL,
+            f"{shown(email)} is not a mail address",
+            "write one address, such as 'somebody@example.com'",
+        )
 
-    def __init__(self) -> None:
-        self._unseen: list[tuple[Source, str]] = []
 
-    def check(self, spec: CertSpec, source: Source) -> None:
-        """Check the address of a leaf that the own CA signs; one beyond ASCII is noted already."""
-        email = spec.subject.email
-        if email and not spec.mailbox():
-            self._unseen.append((source, email))
-        elif email and email.isascii() and not _MAILBOX.match(email):
-            source.mistake(
-                _EMAIL,
-                f"{shown(email)} is not a mail address",
-                "write one address, such as 'somebody@example.com'",
-            )
-
-    def warn(self) -> None:
-        """Warn once of addresses that nobody finds: ssl-mgr's users have one in every file."""
-        for source, email in self._unseen[:1]:
-            others = len(self._unseen) - 1
-            have = "service has" if others == 1 else "services have"
-            more = f" ({others} other {have} one too)" if others else ""
-            source.warn(
-                _EMAIL,
-                f"{shown(email)} is only put into the subject, where mail programs do not look"
-                + more,
-                "add 'emailProtection' to ext_key_usage if the certificate is for mail, so that "
-                "it is in the subjectAltName too; otherwise remove it",
-            )
+def warn_of_mailboxes(specs: Iterable[CertSpec], sources: Mapping[CertId, Source]) -> None:
+    """Warn once of addresses that nobody finds: ssl-mgr's users have one in every file."""
+    unseen = [
+        one
+        for one in specs
+        if one.subject.email
+        and one.ca is None
+        and isinstance(one.signer, OwnCa)
+        and not one.mailbox()
+    ]
+    for spec in unseen[:1]:
+        others = len(unseen) - 1
+        have = "service has" if others == 1 else "services have"
+        more = f" ({others} other {have} one too)" if others else ""
+        sources[spec.id].warn(
+            _EMAIL,
+            f"{shown(spec.subject.email)} is only put into the subject, where mail programs do "
+            f"not look{more}",
+            "add 'emailProtection' to ext_key_usage if the certificate is for mail, so that "
+            "it is in the subjectAltName too; otherwise remove it",
+        )

@@ -15,7 +15,7 @@ from sslmd.config.dane import dane_entries
 from sslmd.config.kinds import RenewBy
 from sslmd.config.locate import KeyPath
 from sslmd.config.model import CaInfo, GlobalOptions, ServiceConfig
-from sslmd.config.names import Mailboxes, check_acme_names, check_subject
+from sslmd.config.names import check_acme_names, check_mailbox, check_subject
 from sslmd.config.renew import Leads, changed, warn_own_days
 from sslmd.config.renew import of as leads_of
 from sslmd.config.report import Source, nearest
@@ -74,12 +74,7 @@ class Builder:
         self._ca_files = ca_files
         # One of every equal value, so that thousands of services share them.
         self._shared: dict[Any, Any] = {}
-        self._mailboxes = Mailboxes()
         self._timings: dict[tuple[float, float, RenewBy], Timing] = {}
-
-    def finish(self) -> None:
-        """Warn of what is said once for all services."""
-        self._mailboxes.warn()
 
     def build(
         self,
@@ -117,8 +112,8 @@ class Builder:
             source.mistake(
                 ("X509", "sans"), "there is no name to certify", "add sans = ['host.name']"
             )
-        if isinstance(signer, OwnCa) and spec.ca is None:
-            self._mailboxes.check(spec, source)
+        if isinstance(signer, OwnCa):
+            check_mailbox(spec, source)
         if isinstance(signer, AcmeCa):
             check_acme_names(spec, self._cas[signer.name], source)
         if spec.ca is not None:

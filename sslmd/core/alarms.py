@@ -111,6 +111,10 @@ def alarms_of(overview: Overview, now: datetime) -> list[Alarm]:
     return gathered([*cases, *cases_beside(overview.beside)])
 
 
+# One for thousands of certificates: an empty set takes 200 bytes.
+_ALL_KNOWN: frozenset[Unknown] = frozenset()
+
+
 def unknown_of(overview: Overview, now: datetime) -> frozenset[Unknown]:
     """Return what nobody knows at the moment: it is not over because it is not seen (I11)."""
     found = set(overview.unknown)
@@ -121,7 +125,7 @@ def unknown_of(overview: Overview, now: datetime) -> frozenset[Unknown]:
             found.add((AlarmKind.BLIND, one.cert.arg))
         if one.status.error and not one.status.attempts:  # left alone: it is not renewed either
             found |= {(kind, one.cert.arg) for kind in LATE}
-    return frozenset(found)
+    return frozenset(found) if found else _ALL_KNOWN
 
 
 def cases_of(standing: CertStanding, now: datetime) -> Iterator[AlarmCase]:

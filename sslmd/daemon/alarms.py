@@ -140,7 +140,8 @@ class Alarms(OfItsJobs):
         """Look at everything once."""
         cases: list[AlarmCase] = []
         unknown: set[Unknown] = set()
-        which = self._registry.managed()
+        which, now = self._registry.managed(), self._site.now()
+        until = [now + PERIOD * looks for looks in KEPT]
         for cert in self._kept.keys() - set(which):
             del self._kept[cert]
         for number, cert in enumerate(which):
@@ -148,7 +149,7 @@ class Alarms(OfItsJobs):
                 await asyncio.sleep(0)
             entry = self._registry.entries.get(cert)
             if entry is not None:
-                its_cases, its_unknown = self._of(cert, entry, number)
+                its_cases, its_unknown = self._of(cert, entry, now, until[number % len(until)])
                 cases += its_cases
                 unknown |= its_unknown
         spaces = await self._threads.aside(_spaces, self._site.config)
@@ -159,14 +160,16 @@ class Alarms(OfItsJobs):
         alarms = tuple(gathered(cases))
         self.put(AlarmsSeen(self._site.now(), alarms, frozenset(unknown)))
 
-    def _of(self, cert: CertId, entry: Entry, number: int) -> tuple[_Cases, frozenset[Unknown]]:
-        """Return what a certificate makes of alarms."""
-        now, kept = self._site.now(), self._kept.get(cert)
+    def _of(
+        self, cert: CertId, entry: Entry, now: datetime, until: datetime
+    ) -> tuple[_Cases, frozenset[Unknown]]:
+        """Return what a certificate makes of alarms; it counts `until` then."""
+        kept = self._kept.get(cert)
         if kept is not None and kept[0] is entry and not is_over(kept[1], now, PERIOD * KEPT.stop):
             return kept[2:]
         standing = cert_standing(cert, entry)
         found = tuple(cases_of(standing, now)), unknown_of(Overview((standing,)), now)
-        self._kept[cert] = (entry, now + PERIOD * KEPT[number % len(KEPT)], *found)
+        self._kept[cert] = (entry, until, *found)
         return found
 
     def _issued(self) -> Iterator[datetime]:

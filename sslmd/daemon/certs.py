@@ -91,6 +91,7 @@ class Certs:
         self._bus = bus
         self._zones = zones
         self._held = held
+        # When what is done now, or waits to be done, was decided on.
         self._decided_at: dict[CertId, datetime] = {}
         touch = partial(loop.touch, self.name)
         self.pacing = Pacing(self._site, registry, touch, ordering.accounts.holds)
@@ -128,18 +129,20 @@ class Certs:
         renew, roll = (when if when and when > now else None for when in own)
         look = decision.wake_at if decision.wake_at not in (renew, roll) else None
         times = (("renew", renew), ("roll", roll), ("look", look), ("trial", trial_at))
-        return Due(tuple(jobs), times)
+        return Due(tuple(jobs), tuple(one for one in times if one[1] is not None))
 
     def _decide(self, cert: CertId) -> Decision:
         try:
             for _ in range(MAX_EVENTS):
-                now = self._decided_at[cert] = self._site.now()
+                now = self._site.now()
                 decision = decide(self._view(cert), now)
                 decision = self.pacing.decide(cert, decision, now)
                 if decision.advertised is not None:
                     self._registry.put(cert, decision.advertised)
                     decision = replace(decision, advertised=None)
                 if decision.event is None:
+                    if decision.job is not None:
+                        self._decided_at[cert] = now
                     break
                 self._registry.put(cert, decision.event)
             else:

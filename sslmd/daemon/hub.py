@@ -55,7 +55,7 @@ from sslmd.net.link import Asker, Nobody
 from sslmd.servers import as_found
 from sslmd.servers.local import Locality
 from sslmd.store import certs
-from sslmd.store.reading import helpers_for, read_all
+from sslmd.store.reading import read_all
 from sslmd.workers.copy import forget_outgoing
 from sslmd.workers.deliver import as_configured
 from sslmd.workers.dispatch import ca_asked
@@ -140,7 +140,7 @@ class Hub:
     def load(self) -> None:
         """Read every certificate of the configuration from disk; blocks, for the start."""
         which = list(self.site.config.services)
-        self._take_in(read_all(self._read, which, helpers_for(len(which))))
+        self._take_in(read_all(self._read, which))
         forget_outgoing(self.site.tree)
         self.hosts.load()
         self.ordering.accounts.load()

@@ -39,6 +39,10 @@ DRIFT = 2.0
 # Everything is looked at again at least this often, in case a wake-up was ever missed.
 FULL_LOOK = timedelta(hours=6)
 
+# What is due later gets no timer yet: full looks come first, and arm it when it is this near. The
+# timers of 10,000 certificates, most of them weeks ahead, would take 18 MB.
+NEAR = 2 * FULL_LOOK
+
 # Who is woken: the name of a reconciler, and what of it.
 Key = tuple[str, Hashable]
 
@@ -81,12 +85,19 @@ class Wakes:
             self._scheduler.shutdown(wait=False)
 
     def arm(self, key: Key, times: Times) -> None:
-        """Have `key` woken at these times, and at no others. One that is past is at once."""
-        fresh = {kind: when for kind, when in times if when is not None}
+        """Have `key` woken at these times, and at no others. One that is past is at once.
+
+        One that is not `NEAR` yet is for a later full look to arm.
+        """
+        horizon = self._now() + NEAR
+        fresh = {kind: when for kind, when in times if when is not None and when < horizon}
         old = self._set.get(key, {})
         if fresh == old:
             return
-        self._set[key] = fresh
+        if fresh:
+            self._set[key] = fresh
+        else:
+            self._set.pop(key)
         for kind in old.keys() - fresh.keys():
             self._remove(key, kind)
         for kind, when in fresh.items():

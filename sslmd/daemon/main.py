@@ -43,26 +43,22 @@ from sslmd.daemon.api.server import SocketServer
 from sslmd.daemon.api.status_document import in_trouble, summary
 from sslmd.daemon.hub import Hub
 from sslmd.daemon.loop import ORDERS
+from sslmd.daemon.options import read_arguments
 from sslmd.daemon.reload import Reload
 from sslmd.daemon.systemd import Notifier, Watchdog, watchdog_seconds
 from sslmd.daemon.tell import journal
 from sslmd.daemon.tell.events import EVENTS
 from sslmd.daemon.tell.journal import NOTICE, WARNING, Bus, Record
-from sslmd.memory import keep_private
+from sslmd.memory import give_back, keep_private
 from sslmd.net.client import Net
 from sslmd.servers import folders
 from sslmd.store.layout import Tree
 from sslmd.store.lock import TreeLock
+from sslmd.store.reading import read_all
 from sslmd.store.scratch import Scratch
 from sslmd.store.ssl_mgr import at_work
-from sslmd.wire.messages import SOCKET_ENV, SOCKET_PATH
 from sslmd.workers import http
 from sslmd.workers.tools import Site, Standings, Telling, Threads
-
-# Jobs at a time, unless --jobs says otherwise. Most of a job is waiting for the disk or a
-# network; keys take a core each.
-JOBS = 8
-MAX_JOBS = 64
 
 # Seconds that jobs have to come to their end when the daemon stops.
 GRACE = 1.0
@@ -85,7 +81,7 @@ def main() -> None:
         # A room of its own, for the first minute of a site and not for every start.
         sys.exit(import_module("sslmd.setup.init").run(sys.argv[2:]))
     keep_private()
-    arguments = _arguments()
+    arguments = read_arguments()
     os.umask(0o077)
     try:
         conf_dir = locate_conf_dir(arguments.conf_dir, os.environ)
@@ -114,49 +110,6 @@ def _last_status(text: str) -> None:
     Notifier().status(f"cannot start: {text}")
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="sslmd",
-        description="Keeps every certificate of a site fresh, safe and live.",
-        epilog="sslmd init writes a first configuration; sslmd init --help has its options.",
-    )
-    parser.add_argument(
-        "--conf-dir",
-        metavar="DIR",
-        help="the configuration; default $SSL_MGR_TOPDIR/conf.d, else /etc/ssl-mgr/conf.d",
-    )
-    parser.add_argument(
-        "--socket",
-        metavar="PATH",
-        default=os.environ.get(SOCKET_ENV) or SOCKET_PATH,
-        help=f"where sslmctl finds it; default ${SOCKET_ENV}, else {SOCKET_PATH}",
-    )
-    parser.add_argument(
-        "--once",
-        action="store_true",
-        help="do what is due, wait for it, and exit: 0 if all went well, else 1",
-    )
-    parser.add_argument(
-        "--check-config", action="store_true", help="only look for mistakes; exit 0 or 1"
-    )
-    parser.add_argument(
-        "--jobs",
-        type=_jobs,
-        metavar="N",
-        default=JOBS,
-        help=f"do up to N jobs at a time, 1 to {MAX_JOBS}; default {JOBS}",
-    )
-    parser.add_argument("-v", "--verb", action="store_true", help="more detail in the log")
-    parser.add_argument("--version", action="version", version=f"sslmd {__version__}")
-    return parser.parse_args()
-
-
-def _jobs(text: str) -> int:
-    if text.isdecimal() and 1 <= int(text) <= MAX_JOBS:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"a number from 1 to {MAX_JOBS}, not {text!r}")
-
-
 def _check_config(conf_dir: Path, socket: str) -> int:
     try:
         config = load(conf_dir)
@@ -181,7 +134,35 @@ async def _run(arguments: argparse.Namespace, conf_dir: Path) -> int:
     # What the start builds stays: looking through it for garbage again and again would take
     # longer than building it.
     gc.disable()
-    config = load(conf_dir)
+    bus = Bus()
+    net, signer = _network(bus)
+    await net.start()  # before a key is read; what it takes to start is done beside
+    try:
+        return await _with_network(arguments, conf_dir, bus, net, signer)
+    finally:
+        await net.stop()
+
+
+def _network(bus: Bus) -> tuple[Net, Signer]:
+    """Return the network process, and who signs for it."""
+
+    def tells(text: str) -> None:
+        bus.record(Record(_now(), "network-process", text, WARNING))
+
+    def says(line: str) -> None:
+        bus.record(Record(_now(), "network-trace", line, WARNING))
+
+    def failed(err: BaseException) -> None:
+        bus.bug(_now(), "what the network process asked met an error of sslmd's own", err)
+
+    signer = Signer(tells)
+    return Net(signer.handlers(), tells, failed, said=says), signer
+
+
+async def _with_network(
+    arguments: argparse.Namespace, conf_dir: Path, bus: Bus, net: Net, signer: Signer
+) -> int:
+    config = load(conf_dir, gather=read_all)
     if config.globals.verbose:
         journal.set_up(verbose=True)
     if other := at_work(conf_dir):
@@ -193,7 +174,7 @@ async def _run(arguments: argparse.Namespace, conf_dir: Path) -> int:
     lock = TreeLock(Tree(str(config.globals.certs_dir)).lock_file)
     lock.take()
     try:
-        return await Daemon(arguments, conf_dir, config).run()
+        return await Daemon(arguments, conf_dir, config, bus, net, signer).run()
     finally:
         lock.release()
 
@@ -201,17 +182,23 @@ async def _run(arguments: argparse.Namespace, conf_dir: Path) -> int:
 class Daemon:
     """One run, from a locked tree to the end."""
 
-    def __init__(self, arguments: argparse.Namespace, conf_dir: Path, config: Config) -> None:
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        conf_dir: Path,
+        config: Config,
+        bus: Bus,
+        net: Net,
+        signer: Signer,
+    ) -> None:
         self._once: bool = arguments.once
         self._verbose: bool = arguments.verb
-        self._bus = Bus()
+        self._bus, self._net = bus, net
         self._notifier = Notifier()
         self._threads = ThreadPoolExecutor(arguments.jobs, thread_name_prefix="sslmd")
         self._others = ThreadPoolExecutor(2 * ORDERS + READERS, thread_name_prefix="sslmd-others")
         scratch = Scratch(os.path.dirname(arguments.socket))
         tree = Tree(str(config.globals.certs_dir))
-        signer = Signer(self._net_tells)
-        self._net = Net(signer.handlers(), self._net_tells, self._net_failed, said=self._net_says)
         self._hub = hub = Hub(
             Site(config, tree, _now, random.SystemRandom(), scratch),
             Threads(self._threads, self._others, self._bug),
@@ -222,10 +209,10 @@ class Daemon:
                 lambda cert, how: hub.progress(cert, how),
                 lambda cert, names: hub.count(cert, Counted(_now(), names)),
             ),
-            self._bus,
+            bus,
             arguments.jobs,
             arguments.socket,
-            self._net,
+            net,
             signer,
         )
         self._loading = Reload(self._hub, conf_dir, arguments.socket, self._tell, self._taken)
@@ -242,7 +229,6 @@ class Daemon:
         _raise_file_limit()
         self._log_to_files()
         self._loading.warn(self._hub.site.config.warnings)
-        await self._net.start()  # before a key is read; what it takes to start is done beside
         self._hub.load()
         await self._server.start()
         hub = self._hub
@@ -263,6 +249,7 @@ class Daemon:
         gc.collect()
         gc.freeze()
         gc.enable()
+        give_back()
         watchdog = Watchdog(self._hub, self._server, self._notifier, watchdog_seconds())
         self._spawn(watchdog.run())
         status = await self._work()
@@ -365,15 +352,6 @@ class Daemon:
         kind = EVENTS[event]
         priority = max(kind.priorities[-1], WARNING)  # a remark beside a job is no error
         self._bus.record(Record(_now(), event, line, priority, cert))
-
-    def _net_tells(self, text: str) -> None:
-        self._tell("network-process", text, WARNING)
-
-    def _net_says(self, line: str) -> None:
-        self._tell("network-trace", line, WARNING)
-
-    def _net_failed(self, err: BaseException) -> None:
-        self._bug("what the network process asked met an error of sslmd's own", err)
 
     def _bug(self, text: str, err: BaseException) -> None:
         self._bus.bug(_now(), text, err)

@@ -378,9 +378,7 @@ def entry_of(
     astray: Reason | None = None,
 ) -> Entry:
     """Make an entry that is not decided on yet."""
-    wanted, curr = wanted_of(service, config), state.curr
-    if curr is not None and curr.asked_names == wanted.names:
-        wanted = replace(wanted, names=curr.asked_names)  # kept once
+    wanted = wanted_of(service, config, state.curr.asked_names if state.curr else frozenset())
     used_by = config.kinds_using(service.id)
     return Entry(
         wanted,

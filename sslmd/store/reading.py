@@ -1,4 +1,4 @@
-"""Reading a large tree on every core: helper processes for the start of the daemon.
+"""Reading many files on every core: helper processes for the start of the daemon.
 
 Threads would take turns at the interpreter; docs/decisions/2026-11-23-start-reads-in-processes.md.
 The certificates are dealt out in batches, and who is done with one takes the next. What a helper
@@ -17,10 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
 from operator import attrgetter
-from typing import Any, NoReturn
-
-from sslmd.core.names import CertId
-from sslmd.store.certs import Loaded
+from typing import Any, NoReturn, TypeVar
 
 # Certificates. Below, nobody waits for a start, and helpers would save nothing.
 MANY = 2000
@@ -31,14 +28,21 @@ _TICKET = 4  # bytes of the number of a batch
 _TICKETS = 500  # of 4 bytes: they fit into any pipe, whose least size is a page of 4,096 bytes
 _BATCH = 50  # certificates, at least: some 20 ms, which is what one may wait for another
 
-Read = Callable[[Sequence[CertId]], dict[CertId, Loaded]]
+K = TypeVar("K")
+V = TypeVar("V")
+Read = Callable[[Sequence[K]], dict[K, V]]
 
 
-def read_all(read: Read, which: Sequence[CertId], helpers: int) -> dict[CertId, Loaded]:
-    """Return what `read` tells of every certificate, in their order; `helpers` read along."""
+def read_all(read: Read[K, V], which: Sequence[K], helpers: int | None = None) -> dict[K, V]:
+    """Return what `read` tells of every certificate, in their order.
+
+    So many `helpers` read along; None: as many as are worth it.
+    """
+    if helpers is None:
+        helpers = helpers_for(len(which))
     size = max(_BATCH, -(-len(which) // _TICKETS))
     batches = [which[at : at + size] for at in range(0, len(which), size)]
-    found: dict[int, dict[CertId, Loaded]] = {}
+    found: dict[int, dict[K, V]] = {}
     with ExitStack() as closing:
         tickets, deal = os.pipe()
         closing.callback(os.close, tickets)
@@ -50,7 +54,7 @@ def read_all(read: Read, which: Sequence[CertId], helpers: int) -> dict[CertId, 
         for pid, results in started:
             for number, loaded in _results_of(pid, results).items():
                 found[number] = dict(zip(batches[number], loaded, strict=True))
-    every: dict[CertId, Loaded] = {}
+    every: dict[K, V] = {}
     for number, batch in enumerate(batches):
         every.update(found[number] if number in found else read(batch))
     return every
@@ -68,7 +72,7 @@ def _take(tickets: int) -> Iterator[int]:
 
 
 def _start(
-    read: Read, batches: Sequence[Sequence[CertId]], tickets: int, helpers: int
+    read: Read[K, V], batches: Sequence[Sequence[K]], tickets: int, helpers: int
 ) -> list[tuple[int, int]]:
     """Return the helpers that were started: their process, and the pipe with what they read."""
     started: list[tuple[int, int]] = []
@@ -87,7 +91,7 @@ def _start(
     return started
 
 
-def _help(read: Read, batches: Sequence[Sequence[CertId]], tickets: int, deliver: int) -> NoReturn:
+def _help(read: Read[K, V], batches: Sequence[Sequence[K]], tickets: int, deliver: int) -> NoReturn:
     """Do what a helper does, and end: nothing of the daemon's own code may go on in it."""
     status = 1
     try:
@@ -124,7 +128,7 @@ def _fields_of(kind: Any) -> Callable[[object], tuple[Any, ...]] | None:
     return lambda value: tuple(getattr(value, name) for name in names)
 
 
-def _results_of(pid: int, results: int) -> dict[int, list[Loaded]]:
+def _results_of(pid: int, results: int) -> dict[int, list[Any]]:
     """Return what a helper read; nothing if it did not come to its end."""
     with os.fdopen(results, "rb") as stream:
         content = stream.read()
@@ -134,5 +138,5 @@ def _results_of(pid: int, results: int) -> dict[int, list[Loaded]]:
     if status != 0:
         return {}
     # It comes from our own code, through a pipe that nobody else has.
-    found: dict[int, list[Loaded]] = pickle.loads(content)  # noqa: S301
+    found: dict[int, list[Any]] = pickle.loads(content)  # noqa: S301
     return found

@@ -311,14 +311,20 @@ def ordering_of(
     )
 
 
-def wanted_of(service: ServiceConfig, config: Config) -> Wanted:
-    """Return what a decision has to know of a service's configuration."""
+def wanted_of(
+    service: ServiceConfig, config: Config, known: frozenset[str] = frozenset()
+) -> Wanted:
+    """Return what a decision has to know of a service's configuration.
+
+    `known`: names that are kept anyhow, and that it may have in the place of others like them.
+    """
+    names = frozenset(str(name) for name in service.spec.all_names())
     cert, signer = service.id, service.spec.signer
     ca = config.cas.get(signer.name) if isinstance(signer, AcmeCa) else None
     return Wanted(
         spec=service.spec,
         timing=service.timing,
-        names=frozenset(str(name) for name in service.spec.all_names()),
+        names=known if known == names else names,
         fingerprint=service.fingerprint,
         dane=bool(service.dane),
         next_ahead=bool(service.dane) and service.dane_next_key is NextKey.AT_ROLL,

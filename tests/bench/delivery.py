@@ -8,10 +8,8 @@ Part of `make bench`; by itself, it writes its part of the page anew:
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -23,6 +21,7 @@ from sslmd.console.client import DaemonClient
 from sslmd.wire.messages import Method, Notification
 from tests.bench import line
 from tests.bench.line import Line
+from tests.bench.page import write_part
 from tests.stand import host
 from tests.stand.delivery_site import ZONE, DeliverySite, Table
 from tests.stand.host import Host
@@ -271,19 +270,5 @@ def _rows(measured: Measured) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Measure, and write this part of the page named on the command line."""
-    page = Path(sys.argv[1])
-    scratch = Path(tempfile.mkdtemp(prefix="sslmd-bench-"))
-    try:
-        lines = deliveries(scratch)
-    finally:
-        shutil.rmtree(scratch)
-    before = page.read_text() if page.exists() else ""
-    rest = before.partition(HEADING)[0].rstrip()
-    page.write_text("\n".join([rest, "", *lines, ""]))
-    print("\n".join(lines))
-
-
 if __name__ == "__main__":
-    main()
+    write_part(deliveries)

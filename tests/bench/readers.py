@@ -10,17 +10,15 @@ Needs root: the readers are other users.
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.bench.page import write_part
 from tests.bench.prepare import prepare
-from tests.bench.running import Run
+from tests.bench.running import Run, greeting
 from tests.bench.site import write_site
 
 HEADING = "## Readers"
@@ -41,15 +39,6 @@ DOING = {
     "halves": "send most of a request, and then nothing",
     "knocks": "connect and hang up, as fast as that goes",
 }
-
-
-def greeting(path: Path) -> float:
-    """Return the seconds until root is greeted."""
-    began = time.monotonic()
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(str(path))
-        assert b"hello" in line.recv(1000)
-    return time.monotonic() - began
 
 
 def beside(run: Run, what: str, uid: int) -> tuple[float, float]:
@@ -122,27 +111,5 @@ def readers(top: Path, sizes: tuple[int, ...] = (1_000, 10_000)) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Measure, and write this part of the page named on the command line."""
-    page = Path(sys.argv[1])
-    scratch = Path(tempfile.mkdtemp(prefix="sslmd-bench-"))
-    try:
-        lines = readers(scratch / "readers")
-    finally:
-        shutil.rmtree(scratch)
-    page.write_text(put_into(page.read_text() if page.exists() else "", lines))
-    print("\n".join(lines))
-
-
-def put_into(page: str, lines: list[str]) -> str:
-    """Return a page with this part anew: where it was, else at the end."""
-    before, had, after = page.partition(HEADING)
-    if not had:
-        return "\n".join([page.rstrip(), "", *lines, ""])
-    _, *others = after.split("\n## ", 1)
-    rest = f"\n## {others[0]}" if others else ""
-    return "\n".join([before.rstrip(), "", *lines, rest])
-
-
 if __name__ == "__main__":
-    main()
+    write_part(readers)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +63,26 @@ class Run:
 
         return median(_timed(once))
 
+    def seconds_beside(self, *words: str) -> tuple[float, float]:
+        """Return the same, and the slowest greeting of another client meanwhile, in seconds.
+
+        Whoever holds the daemon's loop has everybody wait for a greeting.
+        """
+        ended, slowest = threading.Event(), 0.0
+
+        def greet() -> None:
+            nonlocal slowest
+            while not ended.wait(0.01):
+                slowest = max(slowest, greeting(self.socket))
+
+        greeted = threading.Thread(target=greet)
+        greeted.start()
+        try:
+            return self.seconds(*words), slowest
+        finally:
+            ended.set()
+            greeted.join()
+
     def all_live(self) -> float:
         """Return the seconds from start until every certificate is settled."""
         while True:
@@ -85,3 +107,12 @@ def _timed(command: Callable[[], object]) -> list[float]:
         command()
         times.append(time.perf_counter() - began)
     return times
+
+
+def greeting(path: Path) -> float:
+    """Return the seconds until root is greeted."""
+    began = time.monotonic()
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(str(path))
+        assert b"hello" in line.recv(1000)
+    return time.monotonic() - began

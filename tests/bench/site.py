@@ -11,6 +11,7 @@ service = '{service}'
 signing_ca = '{ca}'
 renew_expire_days = 30
 renew_expire_days_spread = 5
+used_by = 'none'
 
 [KeyOpts]
 ktype = 'ec'

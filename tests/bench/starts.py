@@ -11,13 +11,13 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from tests.bench.page import write_part
 from tests.bench.running import Run
 
 HEADING = "## Starts"
@@ -107,28 +107,5 @@ def starts(top: Path) -> list[str]:
     ]
 
 
-def put_into(page: str, lines: Sequence[str]) -> str:
-    """Return a page with this part anew: where it was, else before the part that is the last."""
-    before, had, after = page.partition(HEADING)
-    if had:
-        _, *others = after.split("\n## ", 1)
-    else:
-        before, *others = page.split("\n## ", 1)
-    rest = f"\n## {others[0]}" if others else ""
-    return "\n".join([before.rstrip(), "", *lines, rest])
-
-
-def main() -> None:
-    """Measure, and write this part of the page named on the command line."""
-    page = Path(sys.argv[1])
-    scratch = Path(tempfile.mkdtemp(prefix="sslmd-bench-"))
-    try:
-        lines = starts(scratch / "starts")
-    finally:
-        shutil.rmtree(scratch)
-    page.write_text(put_into(page.read_text() if page.exists() else "", lines))
-    print("\n".join(lines))
-
-
 if __name__ == "__main__":
-    main()
+    write_part(starts)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench import delivery, starts
+import pytest
+
+from tests.bench import delivery, readers, starts
+from tests.bench.page import put_into
 
 PAGE = (Path(__file__).parents[2] / "docs/benchmarks.md").read_text()
 
 
-def test_starts_are_put_where_they_were() -> None:
-    once = starts.put_into(PAGE, [starts.HEADING, "", "| a | table |"])
-    assert once.count(starts.HEADING) == 1
-    assert once.index("# Benchmarks") < once.index(starts.HEADING) < once.index(delivery.HEADING)
-    assert once.partition(delivery.HEADING)[2] == PAGE.partition(delivery.HEADING)[2]
-    assert starts.put_into(once, [starts.HEADING, "", "| a | table |"]) == once
+@pytest.mark.parametrize("heading", [starts.HEADING, delivery.HEADING, readers.HEADING])
+def test_a_part_is_put_where_it_was(heading: str) -> None:
+    part = [heading, "", "| a | table |"]
+    once = put_into(PAGE, part)
+    assert once.count(heading) == 1
+    assert once.partition(heading)[0] == PAGE.partition(heading)[0]
+    after = once.partition(heading)[2].partition("\n## ")[2]
+    assert after == PAGE.partition(heading)[2].partition("\n## ")[2]
+    assert put_into(once, part) == once
 
 
-def test_starts_on_a_page_that_is_not_there_yet() -> None:
-    assert starts.put_into("", [starts.HEADING]).strip() == starts.HEADING
+def test_a_part_that_is_new_comes_last() -> None:
+    once = put_into(PAGE, ["## New", "", "| a | table |"])
+    assert once.startswith(PAGE.rstrip())
+    assert once.rstrip().endswith("## New\n\n| a | table |")
+    assert put_into("", ["## New"]).strip() == "## New"

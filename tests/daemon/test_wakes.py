@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sslmd.core.names import CertId
-from sslmd.daemon.loop import Key, Times, Wakes
+from sslmd.daemon.loop import NEAR, Key, Times, Wakes
 
 WEB: Key = ("cert", CertId("example.com", "web"))
 MAIL: Key = ("cert", CertId("example.com", "mail"))
@@ -54,5 +54,24 @@ async def test_what_changed_or_was_dropped_does_not_fire() -> None:
         async with asyncio.timeout(10):
             assert await woken.get() == last
         assert woken.empty()
+    finally:
+        wakes.stop()
+
+
+async def test_what_is_far_ahead_gets_its_timer_when_it_is_near() -> None:
+    behind = NEAR
+    woken: asyncio.Queue[Key] = asyncio.Queue()
+    wakes = Wakes(woken.put_nowait, lambda _: None, lambda: now() - behind)
+    wakes.start()
+    try:
+        times: Times = (("renew", soon()),)
+        wakes.arm(WEB, times)
+        behind = timedelta()
+        last: Key = ("zone", "last")
+        wakes.arm(last, (("look", soon(60)),))
+        async with asyncio.timeout(10):
+            assert await woken.get() == last
+            wakes.arm(WEB, times)  # as a full look does
+            assert await woken.get() == WEB
     finally:
         wakes.stop()

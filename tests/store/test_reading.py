@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,8 +55,10 @@ def test_all_are_read_in_their_order(helpers: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("failing", [read_unless_helper, die_as_helper])
-def test_what_a_helper_does_not_deliver_is_read_by_the_daemon(failing: object) -> None:
-    found = read_all(failing, WHICH, 2)  # type: ignore[arg-type]
+def test_what_a_helper_does_not_deliver_is_read_by_the_daemon(
+    failing: Callable[[Sequence[CertId]], dict[CertId, Loaded]],
+) -> None:
+    found = read_all(failing, WHICH, 2)
     assert list(found) == WHICH
     assert all(one.hold == because(str(cert)) for cert, one in found.items())
 

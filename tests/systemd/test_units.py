@@ -11,7 +11,7 @@ import pytest
 
 from sslmd.acme import launch
 from sslmd.daemon.loop import ORDERS
-from sslmd.daemon.main import MAX_JOBS
+from sslmd.daemon.options import MAX_JOBS
 from sslmd.net import sandbox
 from sslmd.net.client import USER
 from sslmd.notify import failed_unit

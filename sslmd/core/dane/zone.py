@@ -39,6 +39,8 @@ from sslmd.core.seen import InDns
 # An owner, a name server, where it says that a CNAME leads, and whether to a zone below.
 Doubt = tuple[DomainName, str, str, bool]
 
+_NOTHING_NOTED = ZoneNotes()
+
 
 @dataclass(frozen=True, slots=True)
 class KnownZone:
@@ -104,7 +106,7 @@ class KnownZone:
     @property
     def noted(self) -> ZoneNotes:
         """The notes, as far as they were read."""
-        return self.notes or ZoneNotes()
+        return self.notes or _NOTHING_NOTED
 
     @property
     def shown(self) -> tuple[TlsaSeen, ...]:
