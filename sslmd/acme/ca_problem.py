@@ -65,9 +65,13 @@ def directory_error(problem: AcmeProblem, url: str, now: datetime) -> SslmError:
         most = int(problem.detail) if problem.detail.isdecimal() else None
         return to_error(_refused(Reason(Failed.NO_DIRECTORY, url=url, most=most)), now)
     if (problem.kind, problem.type) == ("nonsense", "other-host"):
-        said = Said(one_line(problem.detail, MOST_NAME))
-        return to_error(_refused(Reason(Failed.FOREIGN_DIRECTORY, url=url, said=said)), now)
+        return to_error(_foreign(problem, url), now)
     return ca_error(problem, url, now)
+
+
+def _foreign(problem: AcmeProblem, url: str) -> Problem:
+    said = Said(one_line(problem.detail, MOST_NAME))
+    return _refused(Reason(Failed.FOREIGN_DIRECTORY, url=url, said=said))
 
 
 def _refused(why: Reason) -> Problem:
@@ -89,6 +93,8 @@ def problem_of(problem: AcmeProblem, url: str, now: datetime, *, binds: bool = F
         return Problem(ProblemKind.CA_TROUBLE, why, retry_at(problem.retry_after, now))
     if problem.type == "no-directory":
         return _refused(Reason(Failed.NO_DIRECTORY, url=where))
+    if problem.type == "foreign":
+        return _foreign(problem, url)
     what = Said(one_line(problem.type, MOST_NAME))
     why = Reason(Failed.CA_ODD, url=where, what=what, said=said)
     return Problem(ProblemKind.CA_TROUBLE, why)
@@ -112,7 +118,10 @@ def _unreachable(problem: AcmeProblem, where: str, said: Said | None) -> Problem
 
 
 def unvalidated(found: tuple[Authorization, ...], url: str) -> Problem:
-    """Return what tells of the authorizations that became invalid (RFC 8555 §7.1.6)."""
+    """Return what tells of the authorizations that became invalid (RFC 8555 §7.1.6).
+
+    A CA may also leave one pending that it could not validate, with its reason.
+    """
     failed = [
         Unvalidated(
             one_line(f"*.{one.name}" if one.wildcard else one.name, MOST_NAME),
@@ -120,7 +129,7 @@ def unvalidated(found: tuple[Authorization, ...], url: str) -> Problem:
             one_line(one.problem.detail or one.problem.title, MOST_DETAIL) if one.problem else "",
         )
         for one in found
-        if one.status == "invalid"
+        if one.status == "invalid" or (one.status != "valid" and one.problem is not None)
     ]
     why = not_validated(failed, ca_name(url))
     return Problem(ProblemKind.NOT_VALIDATED, why, failed=tuple(one.name for one in failed))

@@ -301,7 +301,7 @@ class Engine(EngineSteps):
         place = self.attempt.place
         await self.in_thread(certbot.forget_offered, place)
         await self.in_thread(certbot.clear, place)
-        if any(one.status == "invalid" for one in wrong):
+        if any(one.status == "invalid" or one.problem is not None for one in wrong):
             raise to_error(unvalidated(tuple(found), self.attempt.server.url), self.now())
         raise self._odd(wrong[0].url, wrong[0].status)
 

@@ -14,8 +14,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from http import HTTPStatus
-from math import ceil
 from typing import Any, TypeVar
 
 from acme import messages as acme
@@ -34,6 +32,7 @@ from sslmd.net.acme_messages import (
     Chains,
     RenewalInfo,
 )
+from sslmd.net.acme_poll import Poll
 from sslmd.net.acme_read import (
     ProblemError,
     account_of,
@@ -45,26 +44,23 @@ from sslmd.net.acme_read import (
     nonsense,
     orders_of,
     pem_of,
-    seconds_of,
     time_of,
     unreached,
     url_in,
 )
 from sslmd.net.sign_messages import AskSignature
-from sslmd.net.web import Reply, UnreachedError, Web
+from sslmd.net.web import UnreachedError, Web
 
 T = TypeVar("T")
 
 PublicKey = Callable[[str], Awaitable[str]]
 
-# Seconds between polls where the CA names none: at first, the factor, at most.
-FIRST_POLL, SLOWER, LONGEST_POLL = 0.3, 1.5, 10.0
-
-# Seconds for which a CA that fails is asked on: later it is the daemon that comes again.
-PATIENCE = 20.0
-
 # CAs that are known although nothing is asked of them: each has its connections.
 MOST_CAS = 32
+
+# Seconds before a challenge is offered once more that the CA could not validate and left pending
+# (step-ca, Caddy): RFC 8555 §8.2 has the client ask for it. After the last it is what it is.
+OFFERED_AGAIN = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0)
 
 # Pages of an account's list of orders that are read, and orders of it that are looked at.
 MOST_PAGES, MOST_LOOKED_AT = 200, 20
@@ -257,11 +253,15 @@ class AcmeSteps:
         end = asyncio.get_running_loop().time() + asked.seconds
         for url in asked.challenges:
             await self._offered(ca, asked.account, url, end)
-        waits = {url: _Poll() for url in asked.authorizations}
+        waits = {url: Poll() for url in asked.authorizations}
+        pauses = {url: iter(OFFERED_AGAIN) for url in asked.authorizations}
         found: dict[str, Authorization] = {}
+        again: dict[str, str] = {}
         while waits:
             for url, poll in list(waits.items()):
                 await poll.sleep(end, url)
+                if url in again:
+                    await self._offered(ca, asked.account, again.pop(url), end)
                 try:
                     reply = await ca.post(asked.account, url)
                 except ProblemError as err:
@@ -269,13 +269,18 @@ class AcmeSteps:
                     continue
                 found[url] = one = ca.authorization_in(reply, url)
                 poll.next(reply)
-                if one.status not in _OPEN:
+                failed = _left_pending(one, asked.challenges)
+                pause = next(pauses[url], None) if failed else 0.0
+                if one.status not in _OPEN or pause is None:
                     del waits[url]
+                elif failed:
+                    again[url] = failed
+                    poll.wait(pause)
         return tuple(found[url] for url in asked.authorizations)
 
     async def _offered(self, ca: Ca, account: AcmeAccount, url: str, end: float) -> None:
         """Say that a challenge is ready, until it is certain that it came there."""
-        poll = _Poll()
+        poll = Poll()
         while True:
             await poll.sleep(end, url)
             try:
@@ -294,7 +299,7 @@ class AcmeSteps:
         end = asyncio.get_running_loop().time() + asked.seconds
         reply = await ca.post(asked.account, asked.order)
         order = ca.order(reply, asked.order)
-        poll = _Poll()
+        poll = Poll()
         if order.status == "ready":
             try:
                 reply = await ca.post(asked.account, order.finalize, {"csr": b64(asked.csr)})
@@ -353,46 +358,9 @@ class AcmeSteps:
         return RenewalInfo(start, end, url_in(found, "explanationURL"), retry_after)
 
 
-class _Poll:
-    """When to look again, as long as nobody says: RFC 8555 §7.5.1, §8.2."""
-
-    def __init__(self) -> None:
-        self._pause = FIRST_POLL
-        self._at = asyncio.get_running_loop().time()
-        self._failing: float | None = None  # since when
-        self._is_told = False  # by the CA
-
-    async def sleep(self, end: float, url: str) -> None:
-        """Wait; raises `ProblemError` (late) where that would be too long.
-
-        Nobody is asked before the time that he named: what is waited for is left to the daemon.
-        """
-        now = asyncio.get_running_loop().time()
-        if max(self._at, now) >= end:
-            later = f"{ceil(self._at - now)}" if self._is_told and self._at > now else ""
-            raise ProblemError(AcmeProblem("late", url, retry_after=later))
-        await asyncio.sleep(max(0.0, self._at - now))
-
-    def next(self, reply: Reply) -> None:
-        """Take what the CA says about it."""
-        self._failing = None
-        said = seconds_of(reply.headers.get("retry-after", ""))
-        pause, self._pause = self._pause, min(self._pause * SLOWER, LONGEST_POLL)
-        self._is_told = said is not None
-        if said is not None:
-            pause = max(said, FIRST_POLL)
-        self._at = asyncio.get_running_loop().time() + pause
-
-    def failed(self, err: ProblemError, end: float) -> None:
-        """Go on after an answer that did not come, or was an error of the CA; else raise it."""
-        problem = err.problem
-        again = problem.kind == "unreachable" or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        again = again or problem.status == HTTPStatus.TOO_MANY_REQUESTS
-        again = again or problem.type == "badNonce"
-        now = asyncio.get_running_loop().time()
-        said = seconds_of(problem.retry_after)
-        self._pause = min(max(self._pause * SLOWER, 1.0), LONGEST_POLL)
-        self._at = now + max(said or 0.0, self._pause)
-        self._failing = now if self._failing is None else self._failing
-        if not again or self._at >= min(end, self._failing + PATIENCE):
-            raise err
+def _left_pending(found: Authorization, offered: tuple[str, ...]) -> str:
+    """Return the challenge of ours that the CA could not validate and waits for again, or ""."""
+    if found.status != "pending" or found.problem is None:
+        return ""
+    ours = (one.url for one in found.challenges if one.status == "pending" and one.url in offered)
+    return next(ours, "")

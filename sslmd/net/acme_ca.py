@@ -15,8 +15,6 @@ from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from acme import messages as acme
-
 from sslmd.net.acme_messages import (
     AcmeAccount,
     AcmeChallenge,
@@ -86,6 +84,11 @@ _REDIRECTS = frozenset(
         HTTPStatus.PERMANENT_REDIRECT,
     }
 )
+# RFC 8555 §7.1.6. Only the fields that are used are read: CAs leave others out, or empty.
+_ORDER_STATUSES = frozenset({"pending", "ready", "processing", "valid", "invalid"})
+_AUTHORIZATION_STATUSES = frozenset(
+    {"pending", "processing", "valid", "invalid", "deactivated", "expired", "revoked"}
+)
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,500}")
 _JOSE = {"Content-Type": "application/jose+json"}
 
@@ -146,6 +149,13 @@ class Ca:
         """Whether a URL is the CA's: what another host names is not signed for."""
         return origin_of(url) == origin_of(self._server.url)
 
+    def _of_others(self, url: str) -> AcmeProblem:
+        """Return why nothing is asked there: the directory was redirected to that host, perhaps."""
+        known = self._directory[1].values() if self._directory is not None else ()
+        if url in known:
+            return AcmeProblem("nonsense", self._server.url, type="foreign", detail=text_of(url))
+        return AcmeProblem("nonsense", text_of(url), type="other-host")
+
     def location(self, reply: Reply) -> str:
         """Return the URL of what was made; raises `ProblemError` where another host is named."""
         url = location_of(reply)
@@ -165,7 +175,7 @@ class Ca:
         `account` without a URL is one that is being made. Raises `ProblemError`.
         """
         if not self._is_ours(url):
-            raise ProblemError(AcmeProblem("nonsense", text_of(url), type="other-host"))
+            raise ProblemError(self._of_others(url))
         payload = "" if body is None else b64(json.dumps(body).encode())
         for left in reversed(range(MOST_NONCES + 1)):
             signed = await self.signed(
@@ -226,21 +236,22 @@ class Ca:
         """Read an order (§7.1.3)."""
 
         def read(document: dict[str, Any]) -> AcmeOrder:
-            found = acme.Order.from_json(document)
-            urls, names = list(found.authorizations or ()), list(found.identifiers or ())
-            if not urls:
+            status, finalize = document["status"], document.get("finalize") or ""
+            urls = document.get("authorizations") or []
+            names = [one["value"] for one in document.get("identifiers") or ()]
+            if status not in _ORDER_STATUSES or not urls:
                 raise nonsense(reply, "not-acme")
-            if not all(map(self._is_ours, (url, found.finalize or "", *urls))):
+            if not all(map(self._is_ours, (url, finalize, *urls))):
                 raise nonsense(reply, "other-host")
             if len(urls) > MOST_ENTRIES:
                 raise nonsense(reply, "too-many-authorizations")
             error = document.get("error")
             return AcmeOrder(
                 url=url,
-                status=found.status.name,
-                names=tuple(text_of(one.value) for one in names[:MOST_ENTRIES]),
+                status=status,
+                names=tuple(map(text_of, names[:MOST_ENTRIES])),
                 authorizations=tuple(urls),
-                finalize=found.finalize,
+                finalize=finalize,
                 certificate=url_in(document, "certificate"),
                 problem=problem_of(reply, error) if isinstance(error, dict) else None,
                 replaces=text_of(document.get("replaces")),
@@ -258,14 +269,16 @@ class Ca:
         """Read an authorization (§7.1.4)."""
 
         def read(document: dict[str, Any]) -> Authorization:
-            found = acme.Authorization.from_json(document)
+            status, identifier = document["status"], document.get("identifier") or {}
+            if status not in _AUTHORIZATION_STATUSES:
+                raise nonsense(reply, "not-acme")
             offered = [one for one in document.get("challenges") or () if isinstance(one, dict)]
             keys = ("type", "url", "token", "status")
             errors = [one["error"] for one in offered if isinstance(one.get("error"), dict)]
             return Authorization(
                 url=url,
-                name=text_of(found.identifier.value if found.identifier else ""),
-                status=found.status.name,
+                name=text_of(identifier.get("value")),
+                status=status,
                 wildcard=document.get("wildcard") is True,
                 challenges=tuple(
                     AcmeChallenge(*(text_of(one.get(key)) for key in keys))

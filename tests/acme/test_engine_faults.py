@@ -19,7 +19,7 @@ import pytest
 from sslmd.acme import engine
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
-from sslmd.net import acme as steps
+from sslmd.net import acme_poll as steps
 from sslmd.workers.ari import renewal_id
 from tests.stand.acme_order import Ordering, name_of_its_own
 from tests.stand.pebble import Pebble, missing

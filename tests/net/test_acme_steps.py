@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from sslmd.net.acme import PATIENCE, AcmeSteps
+from sslmd.acme.ca_problem import ca_error, unvalidated
+from sslmd.core.errors import Permanent
+from sslmd.core.failed import Failed
+from sslmd.net.acme import OFFERED_AGAIN, AcmeSteps
 from sslmd.net.acme_ca import MOST_NONCES
 from sslmd.net.acme_messages import (
     CERTIFICATE,
@@ -35,6 +38,7 @@ from sslmd.net.acme_messages import (
     OfOrder,
     OfServer,
 )
+from sslmd.net.acme_poll import PATIENCE
 from sslmd.net.sign_messages import AskSignature, Signature
 from sslmd.net.web import Reply, UnreachedError
 from tests.stand import virtual_time
@@ -249,6 +253,70 @@ def test_a_challenge_that_was_offered_before() -> None:
     assert found.status == "valid"
 
 
+def left_pending(detail: str) -> dict[str, Any]:
+    """What smallstep's CAs and Caddy say of a challenge that they could not validate."""
+    error = {"type": "urn:ietf:params:acme:error:dns", "detail": detail}
+    challenge = {"type": "dns-01", "status": "pending", "url": CHALLENGE, "token": "t" * 32}
+    return authz("pending", challenges=[{**challenge, "error": error}])
+
+
+def test_a_challenge_that_failed_and_is_still_pending_is_offered_again() -> None:
+    ca = Ca(
+        chal__1=[reply({"status": "pending"})],
+        authz__1=[*(reply(left_pending("no TXT record")) for _ in range(3)), reply(authz("valid"))],
+    )
+    (found,) = ask(ca, OFFER, Offer(*OF, (CHALLENGE,), (AUTHZ,), 1800.0))
+    assert found.status == "valid"
+    assert ca.count("/chal/1") == 4
+    assert ca.times("/chal/1") == list(OFFERED_AGAIN[:3])
+
+
+def test_one_that_fails_for_ever_is_told_with_the_words_of_the_ca() -> None:
+    ca = Ca(chal__1=[reply({"status": "pending"})], authz__1=[reply(left_pending("no TXT"))])
+    (found,) = ask(ca, OFFER, Offer(*OF, (CHALLENGE,), (AUTHZ,), 1800.0))
+    assert (found.status, found.problem.detail) == ("pending", "no TXT")
+    assert ca.count("/chal/1") == 1 + len(OFFERED_AGAIN)
+    assert "no TXT" in unvalidated((found,), HERE).text
+
+
+def test_one_of_others_is_not_offered() -> None:
+    """Nothing is offered that the daemon has not said go for (I8)."""
+    ca = Ca(authz__1=[reply(left_pending("no TXT")), reply(authz("invalid"))])
+    (found,) = ask(ca, OFFER, Offer(*OF, (), (AUTHZ,), 1800.0))
+    assert found.status == "invalid"
+    assert ca.count("/chal/1") == 0
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_what_is_empty_is_not_there(empty: Any) -> None:
+    """RFC 8555 has most fields optional; some CAs send them all, empty."""
+    odd = {"type": "dns-01", "status": "pending", "url": CHALLENGE, "token": "x"}
+    more = {"expires": empty, "error": empty, "challenges": [{**odd, "validated": empty}]}
+    ca = Ca(
+        chal__1=[reply({"status": "pending"})],
+        authz__1=[reply(authz("valid", **more))],
+        order__1=[reply(order("ready", expires=empty, notBefore=empty, error=empty))],
+    )
+    (found,) = ask(ca, OFFER, Offer(*OF, (CHALLENGE,), (AUTHZ,), 60.0))
+    assert (found.status, found.challenges[0].token) == ("valid", "x")
+    assert ask(ca, ORDER, OfOrder(*OF, ORDER_URL)).status == "ready"
+
+
+def test_an_authorization_that_has_expired_is_told_as_that() -> None:
+    ca = Ca(authz__1=[reply(authz("expired", challenges=None))])
+    (found,) = ask(ca, OFFER, Offer(*OF, (), (AUTHZ,), 60.0))
+    assert found.status == "expired"
+
+
+def test_subproblems_about_other_kinds_of_names() -> None:
+    about = {"type": "permanent-identifier", "value": "a"}
+    sub = {"type": "urn:ietf:params:acme:error:caa", "detail": "no", "identifier": about}
+    error = {"type": "urn:ietf:params:acme:error:compound", "subproblems": [sub]}
+    ca = Ca(order__1=[reply(order("invalid", error=error))])
+    found = ask(ca, ORDER, OfOrder(*OF, ORDER_URL))
+    assert [one.type for one in found.problem.subproblems] == ["caa"]
+
+
 def test_finalizing_waits_as_the_ca_says() -> None:
     ca = Ca(
         order__1=[
@@ -343,6 +411,18 @@ def test_an_order_that_is_nowhere(where: str) -> None:
     ca = Ca(order=[reply(order("pending"), 201, location=where)])
     found = ask(ca, NEW_ORDER, AskOrder(*OF, ("example.test",)))
     assert (found.kind, ca.count("/order")) == ("nonsense", 1)
+
+
+def test_a_directory_that_was_redirected_to_another_host_is_not_ordered_from() -> None:
+    """Accounts and signatures are for the host of ca_server alone."""
+    there = "https://moved.test/order"
+    ca = Ca(moved=[reply({**SAID, "newOrder": there}, location="")])
+    ca.answers["/dir"] = [reply(None, 302, location="https://moved.test/dir")]
+    ca.answers["https://moved.test/dir"] = ca.answers["/moved"]
+    found = ask(ca, NEW_ORDER, AskOrder(*OF, ("example.test",)))
+    assert (found.type, found.detail) == ("foreign", there)
+    error = ca_error(found, SERVER.url, datetime.now(UTC))
+    assert (type(error), error.reason.code) == (Permanent, Failed.FOREIGN_DIRECTORY)
 
 
 def test_what_it_replaces_is_said() -> None:

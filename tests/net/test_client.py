@@ -205,7 +205,7 @@ async def test_a_fault_in_it_leaves_its_trace_and_no_more() -> None:
             with pytest.raises(NetBug, match="KeyError"):
                 await net.call(DIRECTORY, OfServer(CaAddress("http://127.0.0.1:1/dir")))
         await net.call(PING, Alive())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(said) < telling.LINES:
                 await asyncio.sleep(0.01)
         assert net.trouble is not None
@@ -246,7 +246,7 @@ async def test_an_order_that_met_a_fault_is_not_asked_for_again() -> None:
         order = AskOrder(CaAddress("https://ca.test/dir"), AcmeAccount("key"), ("example.com",))
         with pytest.raises(NetBug):
             await net.call(NEW_ORDER, order)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not any("KeyError" in line for line in said):
                 await asyncio.sleep(0.01)
     assert sum("KeyError: 1" in line for line in said) == 1
