@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.stand.virtual_time import VirtualLoop
 
@@ -75,6 +76,10 @@ _LONGER = {
     "integration/test_acme_kills": 900,
     "integration/test_kills": 900,
     "store/test_killed": 900,
+    # These only calculate, for as long as others let them.
+    "core/test_decade": 900,
+    "core/test_alarm_year": 900,
+    "daemon/test_dane_year": 900,
 }
 # Seconds more, after which a process that did not even notice its alarm is ended.
 _GRACE = 60
@@ -123,6 +128,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     with _limited(item):
         return (yield)
 
+
+# --- examples that are drawn --------------------------------------------------------------
+
+# The same examples in every run, without a limit on the time of one: machines that run tests are
+# busy ones. New examples are `make fuzz`'s to look for.
+settings.register_profile(
+    "alike", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("alike")
 
 # --- virtual time -------------------------------------------------------------------------
 

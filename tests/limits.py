@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sslmd.acme import certbot_log, certbot_run, directory, launch, permits
-from sslmd.core import plain
+from sslmd.core import alarm, notices, plain
+from sslmd.core.words import alarms as alarm_words
 from sslmd.daemon import loop
 from sslmd.dns import ask, bounds, manners
 from sslmd.net import (
@@ -29,8 +30,11 @@ from sslmd.net import (
     telling,
     web,
 )
+from sslmd.notify import bounded, mail
 from sslmd.servers import http01, ssh, ssh_line
 from sslmd.store import note_kinds
+from sslmd.wire import sending
+from sslmd.workers import notify
 
 _PLACE = re.compile(r"(<!-- limits: begin -->\n).*(<!-- limits: end -->)", re.DOTALL)
 
@@ -61,6 +65,7 @@ _QUEUED = "integration/test_acme_hostile.py::test_the_others_go_on"
 
 _NET = "net/test_client.py"
 _FLOODS = "net/test_link_floods.py"
+_SENT = "notify/test_program.py"
 
 LIMITS = (
     Limit(
@@ -236,6 +241,55 @@ LIMITS = (
         f"{telling.LONGEST_LINE} characters each",
         "left out",
         f"{_NET}::test_a_fault_in_it_leaves_its_trace_and_no_more",
+    ),
+    Limit(
+        "who takes messages",
+        "an answer by HTTP",
+        f"{_size(bounded.MOST_BYTES)}, no redirect",
+        "the rest is not read; its status counts",
+        f"{_SENT}::test_an_answer_of_ten_megabytes_is_not_read",
+    ),
+    Limit(
+        "who takes messages",
+        "time for a message; for sendmail",
+        f"{sending.SECONDS:g} s; {mail.LIMIT:g} s",
+        "the process is ended; tried again by the table",
+        f"{_SENT}::test_it_is_over_in_time_whatever_happens",
+    ),
+    Limit(
+        "who takes messages",
+        "Retry-After",
+        f"{sending.LONGEST_RETRY // 3600} hours",
+        "counts as so much",
+        f"{_SENT}::test_a_server_that_refuses_is_told_by_its_status",
+    ),
+    Limit(
+        "who takes messages",
+        "messages under way; of one notifier",
+        f"{notify.PLACES}; {notify.PLACES_OF_ONE}",
+        "the others wait",
+        "workers/test_notify.py::test_only_so_many_are_under_way",
+    ),
+    Limit(
+        "the process that sends",
+        "its answer",
+        f"{_size(sending.MOST_ANSWERED)}, of known words",
+        "counts as none: tried again",
+        "workers/test_notify.py::test_an_answer_that_is_none_is_a_failure",
+    ),
+    Limit(
+        "anybody",
+        "alarms of one kind; in full in a message; characters of a cause there",
+        f"{alarm.MOST_CAUSES}; {alarm_words.MOST_ALARMS}; {alarm_words.MOST_OF_CAUSE}",
+        "the rarest causes are one alarm; counted; cut",
+        "core/test_alarm_words.py::test_a_message_has_an_end",
+    ),
+    Limit(
+        "anybody",
+        "messages to one address in a day, one by one",
+        f"{notices.AT_ONCE}",
+        f"one in {notices.PAUSE.seconds // 60} minutes",
+        "core/test_notices.py::test_a_flood_of_causes_becomes_a_message_an_hour",
     ),
     Limit(
         "anybody",

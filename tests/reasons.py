@@ -17,15 +17,24 @@ from typing import Any
 
 from sslmd.core.reason import Code, Held, Reason, Said
 from sslmd.core.words.pattern import fields
-from sslmd.core.words.sentence import TABLES
+from sslmd.core.words.sentence import TABLES, say
 
-KINDS = [kind for kind in Code.__subclasses__() if kind.__module__.startswith("sslmd.core.")]
+_ORDER = list(TABLES)
+KINDS = sorted(
+    (kind for kind in Code.__subclasses__() if kind.__module__.startswith("sslmd.core.")),
+    key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER),
+)
 _PLACE = re.compile(r"(<!-- codes: begin -->\n).*(<!-- codes: end -->)", re.DOTALL)
 
 
 def because(text: str) -> Reason:
     """Return a reason that says `text`."""
     return Reason(Held.NOTED, text=Said(text))
+
+
+def text(line: Reason | str | None) -> str:
+    """Return what people read of a line, "" for None."""
+    return line if isinstance(line, str) else say(line)
 
 
 @cache

@@ -21,6 +21,8 @@ from datetime import datetime
 
 from sslmd.acme.account_key import AccountKey
 from sslmd.core.errors import Permanent
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason
 from sslmd.store import files
 from sslmd.store.layout import (
     ACCOUNT_KEY,
@@ -54,12 +56,9 @@ class Folder:
         try:
             return AccountKey.of_json(files.read_secret(path))
         except Permanent as err:
-            raise Permanent(f"the account's key {path} cannot be used: {err}") from None
+            raise Permanent(Reason(Failed.ACCOUNT_KEY_BAD, file=path, why=err.reason)) from None
         except FileNotFoundError:
-            raise Permanent(
-                f"the account's key {path} is gone; restore it, or move the account's folder away "
-                "to have another account made"
-            ) from None
+            raise Permanent(Reason(Failed.ACCOUNT_KEY_GONE, file=path)) from None
 
     def made(self) -> str:
         """Return when it was made, as it is noted (RFC 3339), "" if it is not."""

@@ -267,6 +267,8 @@ def eab_key(server: AcmeServer) -> str:
         key = files.read_secret(path, limit=4096).decode("ascii").strip()
     except FileNotFoundError:
         raise Permanent(Reason(Failed.EAB_FILE_MISSING, file=path)) from None
+    except Permanent as err:
+        raise Permanent(Reason(Failed.EAB_FILE_UNREAD, why=err.reason)) from None
     except UnicodeDecodeError:
         key = ""
     if not key or any(not (char.isalnum() or char in "-_=") for char in key):

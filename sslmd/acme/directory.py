@@ -7,6 +7,8 @@ which names CAA records may allow it. The network process fetches it.
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,18 +91,27 @@ async def fetch(
 def roots_in(root: Path | None, url: str) -> str:
     """Return the certificates that are trusted for a CA alone, "" for those of the system.
 
-    Blocks. Raises `Permanent` for a file that cannot be read, or has none.
+    Links are followed, as in /etc/ssl/certs; a start asks who has power over them. Blocks. Raises
+    `Permanent` for what is no file, cannot be read, or has none.
     """
     if root is None:
         return ""
     try:
-        with root.open("rb") as file:
-            text = file.read(MOST_ROOTS).decode("utf-8", "replace")
+        with open(root, "rb", opener=_without_wait) as file:
+            is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            text = file.read(MOST_ROOTS).decode("utf-8", "replace") if is_file else ""
     except OSError as err:
         raise Permanent(_unusable(root, url, err.strerror)) from None
+    if not is_file:
+        raise Permanent(_unusable(root, url, "no regular file"))
     if "-----BEGIN " not in text:
         raise Permanent(_unusable(root, url, "no certificate"))
     return "\n".join(line for line in text.splitlines() if line.isascii())
+
+
+def _without_wait(path: str, flags: int) -> int:
+    """Open a file; a pipe would keep whoever opens it until somebody writes."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unusable(root: Path, url: str, said: str | None) -> Reason:

@@ -129,7 +129,8 @@ class _Case:
         meta = self.run.directory.get("meta")
         binds = isinstance(meta, dict) and meta.get("externalAccountRequired") is True
         problem = problem_in(self.run, answer, document)
-        return self.with_names(judged(problem, self.ca, self.now, binds=binds))
+        hint = Reason(Failed.CERTBOT_NONCE) if problem.type == "badNonce" else None
+        return self.with_names(judged(problem, self.ca, self.now, binds=binds, hint=hint))
 
     def with_names(self, problem: Problem) -> Problem:
         return replace(problem, failed=tuple(one.name for one in self.failed))

@@ -73,10 +73,18 @@ class Problem:
 # --- errors of the CA (RFC 8555 §6.7) -------------------------------------------------------
 
 
-def judged(problem: AcmeProblem, ca: str, now: datetime, *, binds: bool = False) -> Problem:
+def judged(
+    problem: AcmeProblem,
+    ca: str,
+    now: datetime,
+    *,
+    binds: bool = False,
+    hint: Reason | None = None,
+) -> Problem:
     """Return what a problem document of the CA means; `ca`: how it is called.
 
     `binds`: its directory says that it takes only accounts that are bound to others (§7.3.4).
+    `hint`: what helps where the trouble may pass.
     """
     code, detail = problem.type, problem.detail or problem.title
     parts = problem.subproblems
@@ -106,7 +114,7 @@ def judged(problem: AcmeProblem, ca: str, now: datetime, *, binds: bool = False)
         return Problem(ProblemKind.LIMITED, says(many), when, limit=limit, whose=whose)
     if way_out := remedy(problem, binds=binds):
         return Problem(ProblemKind.REFUSED, says(way_out))
-    return Problem(ProblemKind.CA_TROUBLE, says(), retry_at(problem.retry_after, now))
+    return Problem(ProblemKind.CA_TROUBLE, says(hint), retry_at(problem.retry_after, now))
 
 
 # How Let's Encrypt says what there was too much of
@@ -216,6 +224,8 @@ _DEAD_ACCOUNT = re.compile(r"\b(?:deactivated|revoked|suspended)\b", re.IGNORECA
 def remedy(problem: AcmeProblem, *, binds: bool) -> Reason | None:
     """Return the way out of an error that would come again, None for one that may pass."""
     code, detail = problem.type, one_line(problem.detail, MOST_DETAIL)
+    if problem.status == HTTPStatus.NOT_IMPLEMENTED:  # whatever type it is given (RFC 9110 §15.6.2)
+        return Reason(Failed.FIX_NOT_OFFERED)
     if code == "userActionRequired":
         # Where new terms are to be agreed to, and what they are (RFC 8555 §7.3.3).
         found = [one for one in (problem.instance, *problem.terms) if one]

@@ -46,6 +46,10 @@ DEADLINE = 60  # for the certificate to be fetched
 # Bytes of one answer; chains have 10 kB.
 MOST = 1 << 20
 
+# How often a request whose nonce the CA refuses is made again. The library does so once; but then
+# the certificate that the CA has made would have to be ordered again (I14).
+NONCES = 8
+
 # RFC 7518 §3.1: what signs with which kind of account key.
 _ALGORITHMS = {256: ES256, 384: ES384, 521: ES512}
 
@@ -107,10 +111,23 @@ def _client(server: str, account: str) -> client.ClientV2:
     algorithm = RS256
     if isinstance(key, JWKEC):
         algorithm = _ALGORITHMS[key.key.key_size]
-    network = client.ClientNetwork(key, account=known, alg=algorithm, user_agent="sslmd")
+    network = _Network(key, account=known, alg=algorithm, user_agent="sslmd")
     for scheme in ("https://", "http://"):
         network.session.mount(scheme, _Bounded())
     return client.ClientV2(client.ClientV2.get_directory(server, network), network)
+
+
+class _Network(client.ClientNetwork):
+    """Makes a request again with another nonce, as often as the engine does (RFC 8555 §6.5)."""
+
+    def post(self, *words: Any, **options: Any) -> requests.Response:
+        for left in reversed(range(NONCES)):
+            try:
+                return super().post(*words, **options)
+            except messages.Error as err:
+                if err.code != "badNonce" or not left:
+                    raise
+        raise AssertionError
 
 
 class _Bounded(HTTPAdapter):

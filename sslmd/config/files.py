@@ -20,6 +20,8 @@ from types import MappingProxyType
 import tomli
 
 from sslmd.config.report import Report, Source
+from sslmd.core.reason import Reason
+from sslmd.core.told import Reported
 
 MAIN_FILE = "ssl-mgr.conf"
 CA_FILE = "ca-info.conf"
@@ -273,18 +275,20 @@ def written(main: Mapping[str, object], cas: Mapping[str, object]) -> Written:
     return MappingProxyType(tables)
 
 
-def differences(old: Written, new: Written) -> tuple[str, ...]:
-    """Return a text for each table that changed: its name, and which of its keys."""
+def differences(old: Written, new: Written) -> tuple[Reason, ...]:
+    """Return which tables changed, each with which of its keys."""
     found = []
     for name in dict.fromkeys((*new, *old)):
         before, after = old.get(name), new.get(name)
         if before is None or after is None:
-            found.append(f"{name} is {'new' if before is None else 'gone'}")
+            how = Reported.TABLE_NEW if before is None else Reported.TABLE_GONE
+            found.append(Reason(how, table=name))
         elif before != after:
             keys = dict.fromkeys((*after, *before))
-            found.append(f"{name}: {', '.join(k for k in keys if before.get(k) != after.get(k))}")
+            other = tuple(key for key in keys if before.get(key) != after.get(key))
+            found.append(Reason(Reported.TABLE_KEYS, table=name, keys=other))
     if [name for name in old if name in new] != [name for name in new if name in old]:
-        found.append(f"the order of the tables of {MAIN_FILE}")
+        found.append(Reason(Reported.TABLES_ORDER, file=MAIN_FILE))
     return tuple(found)
 
 

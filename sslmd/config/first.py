@@ -21,7 +21,7 @@ _MAIL = re.compile(r"(?:e?mail|smtp|imap|mx|mta)(?![a-z])")
 _WEB = re.compile(r"(?:web|www|https?)(?![a-z])")
 
 
-class Ca(StrEnum):
+class FirstCa(StrEnum):
     """Who signs."""
 
     OWN = "own"
@@ -63,7 +63,7 @@ class Answers:
 
     domain: str
     services: tuple[Service, ...]
-    ca: Ca
+    ca: FirstCa
     validation: Validation = Validation.DNS_01
     email: str = ""
     dane: bool = False
@@ -79,12 +79,12 @@ class Answers:
     @property
     def needs_challenges(self) -> bool:
         """Whether challenges have to be written into zones."""
-        return self.ca is Ca.LETSENCRYPT and self.validation is Validation.DNS_01
+        return self.ca is FirstCa.LETSENCRYPT and self.validation is Validation.DNS_01
 
     @property
     def needs_web(self) -> bool:
         """Whether a web server has to show challenges."""
-        return self.ca is Ca.LETSENCRYPT and self.validation is Validation.HTTP_01
+        return self.ca is FirstCa.LETSENCRYPT and self.validation is Validation.HTTP_01
 
     def services_of(self, kind: ServerKind) -> list[Service]:
         """Return the services that servers of that class use."""
@@ -101,7 +101,7 @@ class Answers:
         return f"{top}/prod-certs/{self.domain}/{service.name}/curr"
 
 
-def usual_names(domain: str, service: str, ca: Ca, validation: Validation) -> tuple[str, ...]:
+def usual_names(domain: str, service: str, ca: FirstCa, validation: Validation) -> tuple[str, ...]:
     """Return the names that a service of that name is mostly for."""
     kinds = Service(service, ()).kinds
     if ServerKind.SMTP in kinds:
@@ -109,7 +109,7 @@ def usual_names(domain: str, service: str, ca: Ca, validation: Validation) -> tu
     if ServerKind.WEB not in kinds:
         return (f"{service.split('-')[0]}.{domain}",)
     # No web server can prove a wildcard (RFC 8555, section 7.1.3).
-    if ca is Ca.LETSENCRYPT and validation is Validation.HTTP_01:
+    if ca is FirstCa.LETSENCRYPT and validation is Validation.HTTP_01:
         return domain, f"www.{domain}"
     return domain, f"*.{domain}"
 
@@ -117,7 +117,7 @@ def usual_names(domain: str, service: str, ca: Ca, validation: Validation) -> tu
 def first_files(answers: Answers) -> dict[str, str]:
     """Return every file of a first configuration, by its path below `conf.d`."""
     found = {"ssl-mgr.conf": _main(answers), "ca-info.conf": _cas(answers)}
-    if answers.ca is Ca.OWN:
+    if answers.ca is FirstCa.OWN:
         found[f"ca/{ROOT}"] = _ROOT_FILE.format(domain=answers.domain)
         found[f"ca/{INTERMEDIATE}"] = _INTERMEDIATE_FILE.format(domain=answers.domain)
     for service in answers.services:
@@ -136,7 +136,7 @@ def _quoted(words: Sequence[str]) -> str:
 
 def _main(answers: Answers) -> str:
     parts = [_GLOBALS.format(resolvers=_resolvers(answers))]
-    if answers.ca is Ca.OWN:
+    if answers.ca is FirstCa.OWN:
         parts.append(_CA_GROUP)
     names = _quoted([service.name for service in answers.services])
     parts.append(
@@ -275,7 +275,7 @@ _CLASSES_HEAD = """\
 def _cas(answers: Answers) -> str:
     head = "# The CAs that a service file can name as its signing_ca.\n\n"
     public = _PUBLIC_CA.format(name=PUBLIC, validation=answers.validation)
-    if answers.ca is Ca.OWN:
+    if answers.ca is FirstCa.OWN:
         return head + _OWN_CA + _SPARE_HEAD + "".join(f"# {line}\n" for line in public.split("\n"))
     return head + public + "\n"
 
@@ -307,7 +307,7 @@ _PUBLIC_CA = """\
 
 
 def _service(answers: Answers, service: Service) -> str:
-    signer = INTERMEDIATE if answers.ca is Ca.OWN else PUBLIC
+    signer = INTERMEDIATE if answers.ca is FirstCa.OWN else PUBLIC
     lines = [
         f"# {answers.domain}: {', '.join(service.names)}",
         f"name = '{answers.domain} {service.name}'",
@@ -338,9 +338,9 @@ def _service(answers: Answers, service: Service) -> str:
         else ["    ktype = 'ec'", "    ec_algo = 'secp256r1'"]
     )
     lines += ["", "[X509]", f"    CN = '{service.names[0]}'"]
-    if answers.ca is Ca.OWN:
+    if answers.ca is FirstCa.OWN:
         lines.append(f"    O = '{answers.domain}'")
-    if answers.email and answers.ca is not Ca.OWN:
+    if answers.email and answers.ca is not FirstCa.OWN:
         lines.append(f"    email = '{answers.email}'           # contact of the account at the CA")
     lines.append(f"    sans = {_quoted(service.names)}")
     return "\n".join([*lines, ""])

@@ -18,6 +18,7 @@ from sslmd.config.table import Table
 from sslmd.config.values import seen
 from sslmd.core.errors import Mistake
 from sslmd.core.names import shown
+from sslmd.core.plain import some_of
 
 AnyTable = TypeVar("AnyTable", bound=Table)
 
@@ -122,9 +123,7 @@ def nearest(word: str, known: Iterable[str], lead: str = "known here: ") -> str:
     near = sorted((_distance(word.lower(), name), name) for name in words)
     if near and near[0][0] <= _slips(word):
         return f"did you mean {shown(words[near[0][1]])}?"
-    some = sorted(words.values())
-    more = f" and {len(some) - 20} more" if len(some) > 20 else ""
-    return f"{lead}{', '.join(some[:20]) or 'nothing'}{more}"
+    return f"{lead}{some_of(sorted(words.values()), 20) or 'nothing'}"
 
 
 # Slips of the pen that a word may have to be taken for another: one, or two in a long word. More

@@ -41,7 +41,7 @@ def alone(read: Callable[[Sequence[K]], dict[K, V]], which: Sequence[K]) -> dict
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _ServiceRead:
     """A service file as it was read; `service` is None where it is none, or has mistakes.
 
     `source` has a report of its own. `digest`: of the content, None if it could not be read.
@@ -74,7 +74,7 @@ class Services:
             for name in (*one.listed, *one.found)
         }
 
-        def read(which: Sequence[CertId]) -> dict[CertId, _Read | None]:
+        def read(which: Sequence[CertId]) -> dict[CertId, _ServiceRead | None]:
             return {cert: self._file(cert, *places[cert]) for cert in which}
 
         for cert, one in gather(read, list(places)).items():
@@ -102,7 +102,7 @@ class Services:
 
     def _file(
         self, cert: CertId, path: str, place: KeyPath | None, *, managed: bool = True
-    ) -> _Read | None:
+    ) -> _ServiceRead | None:
         """Read a file, perhaps in another process; None: it is listed, and not there.
 
         `place`: where `ssl-mgr.conf` lists it.
@@ -122,7 +122,7 @@ class Services:
             read.warn((), "ALL leaves it out: it is no service file", "move it away")
         elif content is not None and (parsed := reader.parse(path, content)) is not None:
             read, service = parsed[0], self._build(cert, *parsed, managed=managed)
-        return _Read(read, reader.digests.get(path), service)
+        return _ServiceRead(read, reader.digests.get(path), service)
 
     def _build(
         self, cert: CertId, source: Source, raw: Tables, *, managed: bool
@@ -135,7 +135,7 @@ class Services:
             return None
         return self._builder.build(cert, raw, file, source, managed=managed)
 
-    def _take(self, one: _Read) -> None:
+    def _take(self, one: _ServiceRead) -> None:
         self._reader.take(one.source, one.digest)
         if one.service is None:
             return

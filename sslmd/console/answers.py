@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sslmd.console.text import printable
+from sslmd.core.plain import span
 from sslmd.core.trouble import CertStatus, ServerStatus
 
 TYPE_CHECKING = False
@@ -96,6 +97,11 @@ class Cert(Fields):
     def name(self) -> str:
         """The certificate's name, `group/service`."""
         return f"{self.text('group')}/{self.text('service')}"
+
+    def left(self, now: datetime) -> str:
+        """Return how long the set in use lives from now on: "41 d", "expired", "none"."""
+        end = self.not_after
+        return "none" if end is None else span(end - now) if end > now else "expired"
 
     @property
     def status(self) -> CertStatus:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from sslmd.core.trouble import (
     STALE,
     CertTrouble,
     Limits,
+    Severity,
     troubles,
     unseen_servers,
 )
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from sslmd.wire.messages import Json
 
 Problem = tuple[CertTrouble, str]
+
+# As answers name them; what a later daemon may say is a warning.
+SEVERITIES = defaultdict(lambda: Severity.WARNING, critical=Severity.CRITICAL)
 
 
 def problems(cert: Cert, now: datetime, limits: Limits = BY_LIFE) -> list[Problem]:
@@ -106,6 +111,15 @@ def net_remarks(result: Json | Fields) -> list[str]:
     """Return what of the network process could be safer, and is no trouble."""
     found = Fields(result).subs("net")
     return [one.text("text") for one in found if one.text("text_code") not in NETWORK]
+
+
+def own_problems(result: Json | Fields) -> list[tuple[Severity, str]]:
+    """Return what is wrong with the daemon itself, its machine and accounts."""
+    return [
+        (SEVERITIES[one.text("severity")], tell(Health.OWN, title=one.text("title"), text=text))
+        for one in Fields(result).subs("own_alarms")
+        if (text := one.text("text"))
+    ]
 
 
 def refusal(result: Json | Fields, now: datetime) -> tuple[str, list[str]]:

@@ -24,12 +24,14 @@ from sslmd.core.notices import (
 class AlarmState:
     """The alarms that stand, the most urgent first, and what is remembered of them.
 
+    `looked`: when all were last looked for, None since the start: then nobody knows which stand.
     `unsaved`: why the book could not be written, "" if it could.
     """
 
     book: AlarmBook = field(default_factory=AlarmBook)
     alarms: tuple[Alarm, ...] = ()
     unsaved: str = ""
+    looked: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def advance_alarms(before: AlarmState | None, event: AlarmEvent) -> AlarmState:
         case AlarmsSeen(at, alarms, unknown):
             seen = watched(book, alarms, at, unknown)
             book = without_ended(seen.book, at)
-            return replace(state, book=book, alarms=tuple(seen.alarms))
+            return replace(state, book=book, alarms=tuple(seen.alarms), looked=at)
         case NotifiersAre(names):
             book = with_notifiers(book, names)
         case MessageSent(message):

@@ -56,32 +56,13 @@ CRITICAL = frozenset(
 )
 
 # Which cause it is does not depend on words there: a host is one cause, whatever it says.
-BY_NAME = frozenset({AlarmKind.HOST, AlarmKind.KEYS, AlarmKind.NOTIFIER})
+BY_NAME = frozenset({AlarmKind.ACCOUNT, AlarmKind.HOST, AlarmKind.KEYS, AlarmKind.NOTIFIER})
 
 # That it does not renew is one thing, whatever of it can be seen.
 LATE = (AlarmKind.EXPIRY, AlarmKind.NEVER_ISSUED)
 
 Unknown = tuple[AlarmKind, str]
 """What was not looked at: of which kind, and whom it would be about."""
-
-
-@dataclass(frozen=True, slots=True)
-class CertStanding:
-    """How one certificate stands. `why`: the reason of what failed, or of what it waits for.
-
-    `names`: what it is about, in lower case: its names and zone. `unsaved`: why its state.toml
-    cannot be written. `dane`: its TLSA records are looked at; `compared`: when they last were, and
-    `unseen`: what of them could not be.
-    """
-
-    cert: CertId
-    status: CertStatus
-    why: Reason | None = None
-    names: frozenset[str] = frozenset()
-    unsaved: str = ""
-    dane: bool = False
-    compared: datetime | None = None
-    unseen: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +73,27 @@ class BesideStanding:
     name: str
     cause: Reason
     places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CertStanding:
+    """How one certificate stands. `why`: the reason of what failed, or of what it waits for.
+
+    `names`: what it is about, in lower case: its names and zone. `unsaved`: why its state.toml
+    cannot be written. `dane`: its TLSA records are looked at; `compared`: when they last were, and
+    `unseen`: what of them could not be. `account`: what is wrong with its account at a CA, which
+    others may share.
+    """
+
+    cert: CertId
+    status: CertStatus
+    why: Reason | None = None
+    names: frozenset[str] = frozenset()
+    unsaved: str = ""
+    dane: bool = False
+    compared: datetime | None = None
+    unseen: Sequence[Reason] = ()
+    account: BesideStanding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ def cases_of(standing: CertStanding, now: datetime) -> Iterator[AlarmCase]:
             yield from _cases(standing, kind, trouble, now)
     if lateness:
         yield _late(standing, lateness, now)
+    if standing.account is not None:
+        yield from cases_beside([standing.account])
     yield from _unseen(standing, now)
 
 
@@ -171,7 +175,8 @@ def _cases(
             yield _server_case(standing, server, trouble.severity, now)
     elif trouble.kind is TroubleKind.NOT_SEEN:
         for server in trouble.servers:
-            cause = noted(f"{server.place}: {server.unseen or of_trouble(trouble, now)[0]}")
+            why = server.why or noted(server.unseen or of_trouble(trouble, now)[0])
+            cause = why.of(server.place)
             yield _case(standing, kind, trouble.severity, server.unseen or "", cause, server.host)
     elif trouble.kind is TroubleKind.HELD:
         kind = AlarmKind.NOTES if standing.unsaved else kind
@@ -213,7 +218,7 @@ def _server_case(
 
     How near the end is counts for the certificate that it uses instead.
     """
-    cause = noted(f"{server.place}: {server.error}")
+    cause = noted(server.error).of(server.place)
     step = _step(standing.status, server.ends, now)
     if server.state == "pending":
         who = Affected(server.host, severity, step, server.ends)
@@ -230,8 +235,8 @@ def _unseen(standing: CertStanding, now: datetime) -> Iterator[AlarmCase]:
     if compared is not None and now - compared > STALE:
         text = tell(Health.NOT_COMPARED_SINCE, at=local(compared, now))
         yield _case(standing, AlarmKind.BLIND, Severity.WARNING, text, noted(text))
-    for text in standing.unseen:
-        yield _case(standing, AlarmKind.BLIND, Severity.WARNING, text, noted(text))
+    for why in standing.unseen:
+        yield _case(standing, AlarmKind.BLIND, Severity.WARNING, say(why), why)
 
 
 def _is_stale(standing: CertStanding, now: datetime) -> bool:

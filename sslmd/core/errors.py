@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sslmd.core.failed import Failed
+from sslmd.core.failed import OF_ACCOUNT, Failed
 from sslmd.core.plain import plain
-from sslmd.core.reason import ABOUT, Held, Reason, noted
+from sslmd.core.reason import ABOUT, Held, Reason, Said, noted
+from sslmd.core.unusable import NotUsable
 from sslmd.core.words.sentence import say
 
 # For type checkers alone: `typing` is slow to import.
@@ -203,26 +204,30 @@ _PASSING = frozenset(
     }
 )
 _REMEDY = {
-    errno.ENOSPC: "free some space on that file system",
-    errno.EDQUOT: "raise the quota or free some space",
-    errno.EFBIG: "raise the limit on the size of files",
-    errno.EROFS: "mount it for writing, or name it in ReadWritePaths= of sslmd.service",
-    errno.EACCES: "let the daemon's user read and write there",
-    errno.EPERM: "let the daemon's user read and write there; lsattr tells of immutable files",
-    errno.EBUSY: "unmount what is mounted there",
-    errno.EXDEV: "unmount what is mounted there",
-    errno.EOPNOTSUPP: "move it away; it is written again with the next try",
-    errno.ENOTDIR: "move away the file that stands where a directory should be",
-    errno.EISDIR: "move away the directory that stands where a file should be",
-    errno.ELOOP: "replace the link by what it should be",
+    errno.ENOSPC: NotUsable.FIX_FULL,
+    errno.EDQUOT: NotUsable.FIX_QUOTA,
+    errno.EFBIG: NotUsable.FIX_FILE_SIZE,
+    errno.EROFS: NotUsable.FIX_READ_ONLY,
+    errno.EACCES: NotUsable.FIX_RIGHTS,
+    errno.EPERM: NotUsable.FIX_IMMUTABLE,
+    errno.EBUSY: NotUsable.FIX_MOUNT,
+    errno.EXDEV: NotUsable.FIX_MOUNT,
+    errno.EOPNOTSUPP: NotUsable.FIX_FILE_SYSTEM,
+    errno.ENOTDIR: NotUsable.FIX_NO_DIRECTORY,
+    errno.EISDIR: NotUsable.FIX_DIRECTORY,
+    errno.ELOOP: NotUsable.FIX_LINKS,
 }
 
 
 def trouble(err: OSError, doing: str, path: str) -> Transient | Permanent:
-    """Return the error to raise for `err`: what was being done, to which file, the way out."""
-    remedy = _REMEDY.get(err.errno or 0, "see to it; it is tried again by itself")
-    text = f"cannot {doing} {path}: {err.strerror or err}; {remedy}"
-    return Transient(text) if err.errno in _PASSING else Permanent(text)
+    """Return the error to raise for `err`: what was being done, to which file, the way out.
+
+    `doing`: a verb, as in "cannot read".
+    """
+    remedy = Reason(_REMEDY.get(err.errno or 0, NotUsable.FIX_FILE))
+    said = Said(err.strerror or err)
+    why = Reason(NotUsable.FILE_TROUBLE, doing=doing, path=path, said=said, remedy=remedy)
+    return Transient(why) if err.errno in _PASSING else Permanent(why)
 
 
 @contextmanager
@@ -267,9 +272,16 @@ def kind_of(err: BaseException) -> Failure:
     return Failure.PERMANENT if isinstance(err, SslmError) else Failure.BUG
 
 
+def reason_of(err: BaseException) -> Reason:
+    """Return the reason of a failure."""
+    if isinstance(err, SslmError):
+        return err.reason
+    return Reason(Held.OWN_ERROR, error=repr(err))
+
+
 def text_of(err: BaseException) -> str:
     """Return what people read about a failure."""
-    return str(err) if isinstance(err, SslmError) else f"an error of sslmd's own: {err!r}"
+    return str(err) if isinstance(err, SslmError) else plain(say(reason_of(err)))
 
 
 def wait_after(failure: Failure, attempts: int) -> timedelta:
@@ -279,9 +291,12 @@ def wait_after(failure: Failure, attempts: int) -> timedelta:
     return timedelta(minutes=LADDER_MINUTES[min(max(attempts, 1), len(LADDER_MINUTES)) - 1])
 
 
-def is_over(when: datetime | None, now: datetime) -> bool:
-    """Whether a wait is over, or was noted before the clock was set back."""
-    return when is None or when <= now or when > now + LONGEST_WAIT
+def is_over(when: datetime | None, now: datetime, longest: timedelta = LONGEST_WAIT) -> bool:
+    """Whether a wait until `when` is over, or began before the clock was set back.
+
+    That shows where it is longer than the `longest` that there is.
+    """
+    return when is None or when <= now or when > now + longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +305,8 @@ class Trouble:
 
     `fingerprint` is of the configuration that failed: a changed one starts again. `binding`:
     the CA `ca` named `next_try`, so not even an admin goes past it; another CA is free to be asked.
-    `reason`: what `text` says, as data; it is not noted on disk.
+    `reason`: what `text` says, as data; it is not noted on disk. `account`: it is the account that
+    is in trouble, and not one certificate alone.
     """
 
     attempts: int
@@ -302,6 +318,7 @@ class Trouble:
     binding: bool = False
     ca: str = ""
     reason: Reason | None = field(default=None, compare=False)
+    account: bool = False
 
     @classmethod
     def of(
@@ -317,9 +334,10 @@ class Trouble:
         if retry_at is not None and retry_at > now:
             again = retry_at
         binding = retry_at is not None
-        why = err.reason if isinstance(err, SslmError) else Reason(Held.OWN_ERROR, error=repr(err))
-        text = text_of(err)
-        return cls(attempts, kind, text, now, again, fingerprint, binding, reason=why)
+        why = reason_of(err)
+        account = any(one.code in OF_ACCOUNT for one in why.within())
+        text, facts = text_of(err), (fingerprint, binding)
+        return cls(attempts, kind, text, now, again, *facts, reason=why, account=account)
 
     @property
     def rests(self) -> bool:

@@ -5,7 +5,7 @@ Closed, as all of `core.reason`.
 
 from __future__ import annotations
 
-from sslmd.core.reason import Code
+from sslmd.core.reason import Code, Reason
 
 
 class Failed(Code):
@@ -39,6 +39,9 @@ class Failed(Code):
     EAB_WANTED = "eab-wanted"
     EAB_FILE_MISSING = "eab-file-missing"
     EAB_FILE_BAD = "eab-file-bad"
+    EAB_FILE_UNREAD = "eab-file-unread"
+    ACCOUNT_KEY_BAD = "account-key-bad"
+    ACCOUNT_KEY_GONE = "account-key-gone"
     NO_PROFILE = "no-profile"
     NO_CHAIN = "no-chain"
     TRIAL_NO_ACME = "trial-no-acme"
@@ -62,6 +65,8 @@ class Failed(Code):
     HTTP_NO_ADDRESS = "http-no-address"
     HTTP_WRONG = "http-wrong"
     HTTP_UNSEEN = "http-unseen"
+    HTTP_UNTRIED = "http-untried"
+    HTTP_NOBODY_LOOKED = "http-nobody-looked"
     HTTP_LEFT = "http-left"
     # certbot's hooks, and what they hand in
     HOOK_OF_OTHERS = "hook-of-others"
@@ -82,6 +87,7 @@ class Failed(Code):
     NO_ACCOUNT_MADE = "no-account-made"
     NO_ACCOUNT_LEFT = "no-account-left"
     CERTBOT_USAGE = "certbot-usage"
+    CERTBOT_NONCE = "certbot-nonce"
     CERTBOT_ANOTHER = "certbot-another"
     CERTBOT_TOO_MUCH = "certbot-too-much"
     CERTBOT_EXITED = "certbot-exited"
@@ -174,6 +180,15 @@ class Failed(Code):
     NO_WAY_TO_PUBLISH = "no-way-to-publish"
     NO_ACME_DIR = "no-acme-dir"
     NO_TLSA_DIR = "no-tlsa-dir"
+    NO_WAY_FOR_TLSA = "no-way-for-tlsa"
+    PUT_BACK = "files-put-back"
+    TLSA_NOT_TAKEN = "tlsa-not-taken"
+    # what a validating resolver, and the ports, show of TLSA records
+    RESOLVER_UNSIGNED = "resolver-unsigned"
+    RESOLVER_LACKS = "resolver-lacks"
+    PORTS_UNSEEN = "ports-unseen"
+    OLDER_KEY_SERVED = "older-key-served"
+    NOBODY_SERVES = "nobody-serves"
     # dynamic update
     PRIMARY_NO_ADDRESS = "primary-no-address"
     UPDATE_UNANSWERED = "update-unanswered"
@@ -242,6 +257,7 @@ class Failed(Code):
     CLOCK_BEHIND = "clock-behind"
     DISK_FULL = "disk-full"
     ALARMS_UNSAVED = "alarms-unsaved"
+    CERTS_DIR = "certs-dir-changed"
     CONFIG_REFUSED = "config-was-refused"
     DH_FAILED = "dh-failed"
     NOT_ALIVE = "not-alive"
@@ -262,6 +278,7 @@ class Failed(Code):
     FIX_NAMES_ONION = "fix-names-onion"
     FIX_NAMES_PROFILE = "fix-names-profile"
     FIX_NO_DELEGATION = "fix-no-delegation"
+    FIX_NOT_OFFERED = "fix-not-offered"
     FIX_PROFILE = "fix-profile"
     FIX_REQUEST = "fix-request"
     FIX_REVOKED = "fix-revoked"
@@ -318,6 +335,7 @@ class Failed(Code):
     NOT_RESTARTED = "not-restarted"
     HOST_NO_ADDRESS = "host-no-address"
     NOT_SERVED = "not-served"
+    NOBODY_LOOKED = "nobody-looked"
     NOT_ON_DECK = "not-on-deck"
     LINK_WRONG = "link-wrong"
     CHANGED_ON_DISK = "changed-on-disk"
@@ -327,3 +345,36 @@ class Failed(Code):
     # Diffie-Hellman groups
     NO_OPENSSL = "no-openssl"
     DH_OVERDUE = "dh-overdue"
+
+
+_NOBODY_ASKED = frozenset({Failed.NET_GONE, Failed.NET_FAULT, Failed.NET_DOWN})
+
+
+def nobody_asked(why: Reason) -> bool:
+    """Whether nobody could ask: then a failure says nothing of whom it is about."""
+    return any(one.code in _NOBODY_ASKED for one in why.within())
+
+
+# Where one of these is part of the reason, the account is in trouble, and so is everybody who uses
+# it: a CA refuses it, or its keys cannot be used. Accounts that are replaced at once are none.
+OF_ACCOUNT = frozenset(
+    {
+        Failed.ACCOUNT_KEY_BAD,
+        Failed.ACCOUNT_KEY_GONE,
+        Failed.ACCOUNT_LOST_AGAIN,
+        Failed.ACCOUNTS_LOST,
+        Failed.EAB_FILE_BAD,
+        Failed.EAB_FILE_MISSING,
+        Failed.EAB_FILE_UNREAD,
+        Failed.EAB_WANTED,
+        Failed.FIX_ACCOUNT,
+        Failed.FIX_AGREE,
+        Failed.FIX_DEAD_ACCOUNT,
+        Failed.FIX_EAB,
+        Failed.FIX_EAB_ACCOUNT,
+        Failed.FIX_EMAIL,
+        Failed.MANY_ACCOUNTS,
+        Failed.NO_ACCOUNT_LEFT,
+        Failed.NO_ACCOUNT_MADE,
+    }
+)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sslmd.core.buckets import CaLimit, Key
-from sslmd.core.errors import CLOCK_TOLERANCE, RateLimited
+from sslmd.core.errors import CLOCK_TOLERANCE, RateLimited, is_over
 from sslmd.core.reason import Reason, Said, Why
 
 # A CA that does not say what it speaks of holds all that is asked of it for so long at most.
@@ -54,7 +54,7 @@ class CaHold:
         longest = LONGEST
         if self.at is not None:
             longest = max(min(self.until - self.at, LONGEST) * 2, CLOCK_TOLERANCE)
-        return now < self.until <= now + longest
+        return not is_over(self.until, now, longest)
 
 
 @dataclass(frozen=True, slots=True)

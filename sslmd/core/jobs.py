@@ -8,7 +8,7 @@ keeps out the certificates of another (I6).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -298,6 +298,7 @@ class Pool(StrEnum):
     CAS = "cas"
     ALARMS = "alarms"
     NOTICES = "notices"
+    ALIVE = "alive"
 
 
 def lane(job: Job) -> str:
@@ -341,14 +342,29 @@ def pool(job: Job) -> Pool:
         return Pool.CAS
     if isinstance(job, WatchAlarms):
         return Pool.ALARMS
-    if isinstance(job, Notify | SayAlive):
+    if isinstance(job, Notify):
         return Pool.NOTICES
+    if isinstance(job, SayAlive):
+        return Pool.ALIVE
     return Pool.ACME if isinstance(job, Order | Trial) else Pool.WORK
 
 
 def key(job: Job) -> str:
     """Return the name under which `job` is queued only once."""
     return f"{type(job).__name__} {lane(job)}"
+
+
+def thing_of(job: Job) -> Hashable:
+    """Return what `job` is about: a certificate, host, zone, CA or notifier; "" for what is one."""
+    if isinstance(job, ZoneJob | PublishChallenges):
+        return job.zone
+    if isinstance(job, HostJob):
+        return job.host
+    if isinstance(job, AskCa):
+        return job.ca
+    if isinstance(job, Notify):
+        return job.name
+    return job.cert if isinstance(job, CertJob | Trial) else ""
 
 
 def track(job: CertJob) -> Track:

@@ -130,18 +130,25 @@ class Issuances:
 
     def exhausted(self, wanted: Wanted) -> tuple[Reason, datetime] | None:
         """Return why another certificate cannot be had now, and when it can; None if it can."""
-        used = self.spent(wanted)
-        if used is None or used.again is None or self._server(wanted) != LETS_ENCRYPT:
+        used = self.known(wanted)
+        if used is None or used.again is None:
             return None
         why = Reason(Denied.WEEK_USED, used=used.used, most=MOST_ISSUED, at=used.again)
         return why, used.again
 
     def remark(self, wanted: Wanted) -> Reason | None:
         """Return what an admin should know who wants one more, None if it is not worth a word."""
-        used, known = self.spent(wanted), self._server(wanted) == LETS_ENCRYPT
+        used, known = self.spent(wanted), self._is_known(wanted)
         if used is None or used.used < (1 if known else _WORTH_TELLING):
             return None
         return Reason(Answered.ISSUED_BEFORE, used=used.used, most=MOST_ISSUED, known=known)
+
+    def known(self, wanted: Wanted) -> Spent | None:
+        """Return what is used of the limit, None where nobody knows whether the CA has it."""
+        return self.spent(wanted) if self._is_known(wanted) else None
+
+    def _is_known(self, wanted: Wanted) -> bool:
+        return self._server(wanted) == LETS_ENCRYPT
 
     def _server(self, wanted: Wanted) -> str:
         signer = wanted.spec.signer

@@ -146,7 +146,7 @@ def took(book: AlarmBook, message: AlarmMessage) -> AlarmBook:
     told = dict(state.told)
     for item in message.items:
         if item.alarm is None:
-            told[item.id] = replace(told[item.id], over=at)
+            told[item.id] = replace(told.get(item.id) or LastTold(at), over=at)
         else:
             told[item.id] = LastTold(at, *item.alarm.level)
     sent = (*state.sent, at)[-AT_ONCE:]

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sslmd.core.names import CertId, DomainName, GroupName, SetName, ZoneName
+from sslmd.core.plain import rfc3339
 
 # For type checkers alone: `typing` is slow to import.
 TYPE_CHECKING = False
@@ -307,7 +308,7 @@ def _as_json(value: Fact) -> Any:
     if isinstance(value, tuple):
         return [_as_json(one) for one in value]
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return rfc3339(value)
     if isinstance(value, timedelta):
         return round(value.total_seconds(), 3)
     return value

@@ -30,7 +30,7 @@ from sslmd.core.renewal import (
 from sslmd.core.roll_wait import rolling
 from sslmd.core.spec import AcmeCa, OwnCa, SelfSigned, SetFacts
 from sslmd.core.state import Ask, CertState, Phase, Request
-from sslmd.core.view import Ca, Decision, View, blocking, due, told
+from sslmd.core.view import CaAbove, Decision, View, blocking, due, told
 
 # An admin asked for it, and for nothing that has to be waited for.
 FORCED = frozenset({Why.FORCED, Why.ANOTHER})
@@ -176,7 +176,7 @@ def _ahead(view: View) -> Reason:
     if sighting.complete:
         return Reason(Why.AHEAD_SEEN)
     if sighting.since is None:
-        return Reason(Why.AHEAD_MISSING, missing=Said(sighting.missing))
+        return Reason(Why.AHEAD_MISSING, missing=sighting.missing)
     return Reason(Why.AHEAD_SINCE, since=sighting.since)
 
 
@@ -355,13 +355,13 @@ def _ca_wait(view: View, now: datetime, why: Reason) -> Decision | None:
         return None  # nobody will fix it: let the attempt fail and be reported
     stuck = blocking(ca.state.trouble, ca.wanted, now)
     if stuck is not None:
-        trouble = Reason(Why.CA_STUCK, why=Said(stuck.text), at=stuck.next_try)
+        trouble = Reason(Why.CA_STUCK, why=stuck.reason or Said(stuck.text), at=stuck.next_try)
     made = stuck is None and _progresses(ca, now)
     waits = Reason(Why.CA_WAITS, ca=ca.id, why=trouble)
     return Decision(waits, waits_for_ca=True, stuck=stuck, ca_is_made=made)
 
 
-def _progresses(ca: Ca, now: datetime) -> bool:
+def _progresses(ca: CaAbove, now: datetime) -> bool:
     """Whether a CA, or the one that it waits for, has something to do that needs no waiting."""
     if ca.wanted is None or ca.state is None or not ca.renewed:
         return False
@@ -371,7 +371,7 @@ def _progresses(ca: Ca, now: datetime) -> bool:
     return step.waits_for_ca and ca.above is not None and _progresses(ca.above, now)
 
 
-def _patience(view: View, ca: Ca, now: datetime) -> Decision | None:
+def _patience(view: View, ca: CaAbove, now: datetime) -> Decision | None:
     """Wait for a CA that is about to be replaced, if being cut short can be avoided."""
     assert ca.wanted is not None
     assert ca.state is not None

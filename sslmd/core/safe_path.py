@@ -25,7 +25,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PathEntry:
     """What stands at a path: owner, group, mode (of inode(7)), and its ACL if it has one.
 
     `acl`: whom that lets write; `readers`: whom it lets read, of a file with a secret.
@@ -74,7 +74,7 @@ def trust_of(user: int, group: int) -> Trust:
     return Trust(user, frozenset({_ROOT, user}), frozenset({_ROOT, group}))
 
 
-def danger(entry: Entry, trust: Trust, *, sticky: bool = False) -> Danger | None:
+def danger(entry: PathEntry, trust: Trust, *, sticky: bool = False) -> Danger | None:
     """Return who else may change or replace it, None if nobody.
 
     `sticky`: that others may put something beside what counts does no harm.
@@ -99,7 +99,7 @@ def danger(entry: Entry, trust: Trust, *, sticky: bool = False) -> Danger | None
     return Danger(entry.path, f"can be written by {who} ({entry.facts})", f"run: {remedy}")
 
 
-def _of_group(entry: Entry, trust: Trust) -> tuple[str, str] | None:
+def _of_group(entry: PathEntry, trust: Trust) -> tuple[str, str] | None:
     """Return who may write to it by its group's rights or its ACL, and how to end that."""
     # Where there is an ACL these bits are its mask: nobody whom it names gets past that.
     if not entry.mode & stat.S_IWGRP:
@@ -118,7 +118,7 @@ def _others_of(acl: Named, trust: Trust) -> list[str]:
     return named + [f"g:{gid}" for gid in sorted(acl.groups - trust.groups)]
 
 
-def foreign_link(link: Entry) -> Danger:
+def foreign_link(link: PathEntry) -> Danger:
     """Return the danger of a link that somebody else may have put where it is."""
     return Danger(
         link.path,
@@ -127,7 +127,7 @@ def foreign_link(link: Entry) -> Danger:
     )
 
 
-def readable(entry: Entry, trust: Trust, *, by_group: bool) -> Danger | None:
+def readable(entry: PathEntry, trust: Trust, *, by_group: bool) -> Danger | None:
     """Return who else may read a file with a secret in it.
 
     `by_group`: its group may, too, and whom its ACL names.
@@ -150,7 +150,7 @@ def readable(entry: Entry, trust: Trust, *, by_group: bool) -> Danger | None:
     )
 
 
-def named_readers(entry: Entry, trust: Trust) -> list[str]:
+def named_readers(entry: PathEntry, trust: Trust) -> list[str]:
     """Return whom the ACL of a file lets read it beside those that are trusted."""
     # The bits of the group are the mask: who is named gets nothing without.
     if entry.readers is None or not entry.mode & stat.S_IRGRP:
@@ -158,11 +158,11 @@ def named_readers(entry: Entry, trust: Trust) -> list[str]:
     return _others_of(entry.readers, trust)
 
 
-def _is_sticky(entry: Entry) -> bool:
+def _is_sticky(entry: PathEntry) -> bool:
     return stat.S_ISDIR(entry.mode) and bool(entry.mode & stat.S_ISVTX)
 
 
-def leads_away(link: Entry, above: Sequence[Entry], trust: Trust) -> bool:
+def leads_away(link: PathEntry, above: Sequence[PathEntry], trust: Trust) -> bool:
     """Whether a link may have been put there by somebody else; `above`: the folders it lies in."""
     if any(danger(folder, trust, sticky=True) for folder in above):
         return True

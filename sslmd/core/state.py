@@ -15,6 +15,8 @@ from sslmd.core.ari import Advice
 from sslmd.core.dane.sighting import Sighting
 from sslmd.core.errors import Trouble
 from sslmd.core.names import SetName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import AtPort, InDns
 from sslmd.core.spec import SetFacts
 
 # The longest that `min_roll_mins` can be, in the configuration and asked for: a year.
@@ -137,22 +139,29 @@ class ServerPhase(StrEnum):
     FAILED = "failed"
 
 
-# Nothing is left to do for a server in these, but to look.
+# Nothing is left to do for a server in these, but to look (`Server.is_owed_a_look`).
 DONE = (ServerPhase.RESTARTED, ServerPhase.PROVEN)
 
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Why nobody saw a server using a set: a phrase after "restarted; ".
+    """Why nobody saw a server using a set.
 
-    `meant`: there is nothing to see, or an admin said so, and nobody is warned.
+    `meant`: there is nothing to see, or an admin said so, and nobody is warned. `owed`: there is,
+    at ports that count, and nobody could look: the next look says how the restart went.
     """
 
-    why: str
+    why: Reason
     meant: bool = False
+    owed: bool = False
+
+    @classmethod
+    def at(cls, why: Reason) -> Unseen:
+        """Return that it was not seen where it was looked for."""
+        return cls(Reason(InDns.UNSEEN, why=why))
 
 
-NOT_YET = Unseen("not looked at yet")
+NOT_YET = Unseen(Reason(AtPort.UNLOOKED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +191,12 @@ class Server:
     unseen: Unseen | None = None
     ports: tuple[int, ...] = ()
     seen: datetime | None = None
+
+    @property
+    def is_owed_a_look(self) -> bool:
+        """Whether it is not known how its restart went, because nobody could look."""
+        is_unseen = self.phase is ServerPhase.RESTARTED and self.unseen is not None
+        return is_unseen and self.unseen is not None and self.unseen.owed
 
     @property
     def uses_ours(self) -> bool:

@@ -272,3 +272,68 @@ class Answered(Code):
     GONE = "stopped-and-gone"
     STOPPED = "stopped"
     TAKEN_BACK = "taken-back"
+
+
+class Reported(Code):
+    """What happened beside certificates: to the daemon, its configuration, hosts and groups."""
+
+    # the daemon
+    STARTED = "daemon-started"
+    STOPPING = "daemon-stopping"
+    CLOCK = "clock-was-set"
+    NO_LOG = "no-log-file"
+    # its configuration
+    CONFIG_LOADED = "config-is-loaded"
+    TABLE_NEW = "table-new"
+    TABLE_GONE = "table-gone"
+    TABLE_KEYS = "table-keys"
+    TABLES_ORDER = "tables-order"
+    CONFIG_STAYS = "config-stays"
+    CONFIG_REFUSED = "config-refused-since"
+    START_FAILS = "next-start-fails"
+    GIVES_UP = "next-start-gives-up"
+    NEEDS_START = "needs-restart"
+    # messages
+    NOTICE_SENT = "notice-is-sent"
+    # hosts
+    FORGOTTEN = "host-forgotten"
+    REMOVED_THERE = "host-removed"
+    NOT_REMOVED = "host-not-removed"
+    HOLDS_UNKNOWN = "host-holds-unknown"
+    HOLDS_UNNOTED = "host-holds-unnoted"
+    # Diffie-Hellman groups
+    DH_CHANGED = "dh-changed"
+    DH_WRITTEN = "dh-file-written"
+    DH_MADE = "dh-file-generated"
+    DH_LINK = "dh-link"
+    DH_AGAIN = "dh-tried-again"
+
+
+class ToDo(Code):
+    """What a row of the plan will do; beside the kinds of jobs of one certificate."""
+
+    # of a certificate
+    OF_KIND = "do-kind"
+    ROLL = "do-roll"
+    AGAIN = "do-again"
+    RENEW = "do-renew"
+    WAIT = "do-wait"
+    # on hosts
+    COPY = "do-copy"
+    RESTART = "do-restart"
+    SEE = "do-see"
+    RUN_HERE = "do-run-here"
+    REMOVE = "do-remove"
+    # for zones
+    PUBLISH = "do-publish"
+    LOOK = "do-look"
+    WATCH = "do-watch"
+    CHALLENGES = "do-challenges"
+    # for the daemon
+    READ_HELD = "do-read-held"
+    WRITE_NOTES = "do-write-notes"
+    ASK_CA = "do-ask-ca"
+    ALARMS = "do-alarms"
+    NOTIFY = "do-notify"
+    ALIVE = "do-alive"
+    DH = "do-dh"

@@ -11,6 +11,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
+# For type checkers alone: every `sslmctl` loads this.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sslmd.core.reason import Reason
+
 # Shares of a certificate's life that may be left, so that one of 6 days and one of 90 days are
 # judged alike. Renewal is due at a third (half, under 10 days): both are far beyond it.
 WARN_SHARE = 1 / 6
@@ -81,7 +86,7 @@ class ServerStatus:
     as that is known.
     """
 
-    __slots__ = ("attempts", "ends", "error", "host", "kind", "since", "state", "unseen")
+    __slots__ = ("attempts", "ends", "error", "host", "kind", "since", "state", "unseen", "why")
 
     def __init__(
         self,
@@ -94,11 +99,15 @@ class ServerStatus:
         since: datetime | None = None,
         unseen: str | None = None,
         ends: datetime | None = None,
+        why: Reason | None = None,
     ) -> None:
-        """`unseen`: why nobody saw it using its certificate; None if seen, or never to be seen."""
+        """`unseen`: why nobody saw it using its certificate; None if seen, or never to be seen.
+
+        `why`: the same as a reason, where that is known.
+        """
         self.kind, self.host, self.state = kind, host, state
         self.error, self.attempts, self.since, self.unseen = error, attempts, since, unseen
-        self.ends = ends
+        self.ends, self.why = ends, why
 
     @property
     def place(self) -> str:

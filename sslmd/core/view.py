@@ -23,7 +23,7 @@ from sslmd.core.state import CertState, FailedValidation
 
 
 @dataclass(frozen=True, slots=True)
-class Ca:
+class CaAbove:
     """One of the site's own CAs as those it signs see it. None: nothing is known of it.
 
     `above`: the CA that signs this one, None for a root. `hold`: why nothing may be done with it,
@@ -33,7 +33,7 @@ class Ca:
     id: CertId
     wanted: Wanted | None
     state: CertState | None
-    above: Ca | None = None
+    above: CaAbove | None = None
     hold: Reason | None = None
 
     @property
@@ -47,8 +47,8 @@ class View:
     """One certificate: what is wanted, how it stands, its CA, and the servers it touches.
 
     `dane`: what is known of its TLSA records; `behind`: why its zone does not serve just what it
-    should, "" if it does. `proves`: whether the ports that serve it are to be looked at before old
-    records go.
+    should, None if it does. `proves`: whether the ports that serve it are to be looked at before
+    old records go.
 
     `hold`: why nothing may be done with it (None if all is well), such as a state file of a
     later version. `failed`: validations that failed for other certificates of its account.
@@ -56,11 +56,11 @@ class View:
 
     wanted: Wanted
     state: CertState
-    ca: Ca | None = None
+    ca: CaAbove | None = None
     servers: frozenset[tuple[str, str]] = frozenset()
     hold: Reason | None = None
     dane: Dane = UNKNOWN
-    behind: str = ""
+    behind: Reason | None = None
     proves: bool = True
     failed: tuple[FailedValidation, ...] = ()
 
@@ -137,7 +137,7 @@ class Standing(Protocol):
 
 
 def view_of(
-    known: Standing, every: Mapping[CertId, Standing], dane: Dane, behind: str = ""
+    known: Standing, every: Mapping[CertId, Standing], dane: Dane, behind: Reason | None = None
 ) -> View:
     """Return what a decision looks at. `every`: the certificates, its CAs among them."""
     return View(
@@ -152,15 +152,15 @@ def view_of(
     )
 
 
-def _ca_of(known: Standing, every: Mapping[CertId, Standing]) -> Ca | None:
+def _ca_of(known: Standing, every: Mapping[CertId, Standing]) -> CaAbove | None:
     """Return the own CA that signs a certificate, and those above it."""
     signer = known.wanted.spec.signer
     if not isinstance(signer, OwnCa):
         return None
     above = every.get(signer.cert)
     if above is None:
-        return Ca(signer.cert, None, None)
-    return Ca(signer.cert, above.wanted, above.state, _ca_of(above, every), above.hold)
+        return CaAbove(signer.cert, None, None)
+    return CaAbove(signer.cert, above.wanted, above.state, _ca_of(above, every), above.hold)
 
 
 def with_lost_ca(

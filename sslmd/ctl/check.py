@@ -8,17 +8,18 @@ Plugins Development Guidelines). No daemon is as bad as no certificate: nobody w
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from sslmd.console.answers import Fields, certs_of
 from sslmd.console.args import CERTS, Commands, arg, ask, ask_certs, bounded, command
 from sslmd.console.health import (
+    SEVERITIES,
     dh_problems,
     host_problems,
     net_problems,
     net_remarks,
+    own_problems,
     problems,
     refusal_line,
     remarks,
@@ -42,8 +43,6 @@ _TIMEOUT = 4.0
 _DAYS = bounded(
     lambda text: timedelta(days=float(text)), lambda days: days >= timedelta(0), "a number of days"
 )
-
-_LEVELS = defaultdict(lambda: Severity.WARNING, critical=Severity.CRITICAL)
 
 # A line of text is read on a pager: the worst few, and how many more.
 _SHOWN = 3
@@ -133,6 +132,8 @@ def _all(args: argparse.Namespace, result: Json) -> int:
         others += host_problems(result) + dh_problems(result)
     others += net_problems(result)
     wrong += [(Severity.WARNING, "", text) for text in others]
+    if not args.certs:
+        wrong += [(severity, "", text) for severity, text in own_problems(result)]
     wrong.sort(key=lambda problem: -problem[0])
     level = wrong[0][0] if wrong else Severity.OK
     text = _few([f"{name} {text}".lstrip() for _, name, text in wrong])
@@ -160,7 +161,9 @@ def _each(host: str, result: Json, limits: Limits) -> int:
         _passive(host, cert.name.replace("/", ":"), level, _few([one for _, one in found]) or left)
     others = [*zone_problems(result, certs), *host_problems(result), *dh_problems(result)]
     others += [*filter(None, [refusal_line(result, now)]), *net_problems(result)]
-    level = Severity.WARNING if others else Severity.OK
+    own = own_problems(result)
+    level = max(Severity.WARNING if others else Severity.OK, *(one for one, _ in own), Severity.OK)
+    others = [text for _, text in own] + others
     text = _few(others) or count(len(certs), "certificate")
     notes = net_remarks(result)
     _passive(host, "sslmd", level, f"{text}; note: {_few(notes)}" if notes else text)
@@ -187,7 +190,7 @@ def _of_alarms(args: argparse.Namespace, answer: Fields) -> int:
         if not args.host or args.host in (*one.texts("subjects"), *one.texts("places"))
     ]
     loud = [one for one in found if not one.flag("silenced")]
-    level = max((_LEVELS[one.text("severity")] for one in loud), default=Severity.OK)
+    level = max((SEVERITIES[one.text("severity")] for one in loud), default=Severity.OK)
     text = _few([f"{one.text('title')}: {one.text('text')}" for one in loud])
     about = " and ".join(filter(None, (args.host, ", ".join(args.kind or ()))))
     silent = len(found) - len(loud)

@@ -13,6 +13,7 @@ from sslmd.console.health import (
     dh_problems,
     host_problems,
     net_problems,
+    own_problems,
     problems,
     refusal,
     remarks,
@@ -291,6 +292,7 @@ def _failed_beside(status: Json, now: datetime) -> Iterator[FailedLine]:
         ("host", host_problems(status)),
         ("Diffie-Hellman groups", dh_problems(status)),
         ("network process", net_problems(status)),
+        ("daemon", [text for _, text in own_problems(status)]),
     ):
         for text in texts:
             yield FailedLine(text, (who,))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from html import escape
 
-from sslmd.core.plain import local, minute, rfc3339, span
+from sslmd.core.plain import local, minute, rfc3339
 from sslmd.ctl.axis import Axis
 from sslmd.ctl.report_facts import CertLine
 from sslmd.ctl.shade import SIGNS, Shade
@@ -116,8 +116,7 @@ def _marks(axis: Axis) -> str:
 
 def _row(line: CertLine, axis: Axis) -> str:
     cert, now = line.cert, axis.now
-    end = cert.not_after
-    left = "none" if end is None else span(end - now) if end > now else "expired"
+    end, left = cert.not_after, cert.left(now)
     about = " · ".join(filter(None, (cert.text("signing_ca") or "self", cert.curr.text("key"))))
     notes = "".join(f"<li>{escape(note)}</li>" for note in line.notes)
     more = f'<td role="cell" class="w"><ul>{notes}</ul></td>' if notes else ""

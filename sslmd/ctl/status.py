@@ -17,6 +17,7 @@ from sslmd.console.health import (
     host_problems,
     net_problems,
     net_remarks,
+    own_problems,
     problems,
     refusal,
     remarks,
@@ -26,7 +27,7 @@ from sslmd.console.health import (
 from sslmd.console.program import DONE, NO_DAEMON, USAGE, CtlError
 from sslmd.console.table import Row, table, terminal_height, terminal_width, wrapped
 from sslmd.console.text import colours, count, paint, printable, printable_json
-from sslmd.core.plain import local, span
+from sslmd.core.plain import local
 from sslmd.core.trouble import BY_LIFE, Severity
 from sslmd.wire.messages import Method
 
@@ -134,9 +135,12 @@ def _screen(args: argparse.Namespace, result: Json) -> Iterator[str]:
     beside += [one.text("text") for one in Fields(result).subs("dns")]
     beside += [one.text("text") for one in Fields(result).subs("replacing")]
     beside += net_problems(result) + net_remarks(result)
+    beside += [text for _, text in own_problems(result)]
+    silences = [one.text("text") for one in Fields(result).subs("silences")]
     refused, mistakes = refusal(result, now)
     for text, style in (
         *((text, "yellow") for text in beside),
+        *((text, "") for text in silences),
         *((text, "red") for text in (f"{refused}:" * bool(refused), *mistakes) if text),
     ):
         for line in wrapped(text, width):
@@ -146,8 +150,7 @@ def _screen(args: argparse.Namespace, result: Json) -> Iterator[str]:
 
 
 def _row(cert: Cert, wrong: Sequence[Problem], now: datetime) -> Row:
-    end = cert.not_after
-    left = "none" if end is None else span(end - now) if end > now else "expired"
+    end, left = cert.not_after, cert.left(now)
     level = BY_LIFE.severity(cert.status, now)
     shown = cert.curr or cert.sub("next")
     cells = (

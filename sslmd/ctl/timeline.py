@@ -12,7 +12,6 @@ from datetime import datetime
 from sslmd.console.answers import Cert
 from sslmd.console.table import terminal_width, wrapped
 from sslmd.console.text import colours, paint
-from sslmd.core.plain import span
 from sslmd.ctl.axis import Axis, axis_of
 from sslmd.ctl.shade import SIGNS, Shade, shade_of, worst_first
 
@@ -53,7 +52,7 @@ def timeline(certs: Sequence[Cert], now: datetime) -> Iterator[str]:
     plain = not _can_show("".join(_SIGNS.values()) + "".join(map(_sign, Shade)))
     signs = _ASCII if plain else _SIGNS
     colour = colours(sys.stdout)
-    lefts = {cert.name: _left(cert, now) for cert in certs}
+    lefts = {cert.name: cert.left(now) for cert in certs}
     last = max(map(len, lefts.values()))
     # State, name, line, and what is left, with gaps between.
     room = width - 2 - 1 - 1 - last
@@ -72,11 +71,6 @@ def timeline(certs: Sequence[Cert], now: datetime) -> Iterator[str]:
     yield ""
     for words in _legend(signs, plain=plain):
         yield from wrapped(words, width)
-
-
-def _left(cert: Cert, now: datetime) -> str:
-    end = cert.not_after
-    return "none" if end is None else span(end - now) if end > now else "expired"
 
 
 def _bar(cert: Cert, axis: Axis, width: int, signs: dict[str, str]) -> list[str]:

@@ -1,7 +1,8 @@
 """What is wrong is looked for every minute, and remembered: raised since when, told to whom.
 
-`core.alarms` says what an alarm is. All of it is read from what is known; the disk and the clock
-are looked at as well. Thousands of certificates are looked at a few at a time: nobody waits.
+`core.alarms` says what an alarm is, `core.machine` what of the disk and the clock is one. All of it
+is read from what is known; the disk is looked at as well. Thousands of certificates are looked at a
+few at a time: nobody waits.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ from sslmd.core.alarms import (
     cases_of,
     unknown_of,
 )
-from sslmd.core.errors import CLOCK_TOLERANCE, SslmError, Transient, text_of
+from sslmd.core.dane.report import DaneReport
+from sslmd.core.errors import SslmError, Transient, is_over, text_of
 from sslmd.core.failed import Failed
-from sslmd.core.jobs import Job, WatchAlarms
+from sslmd.core.jobs import WatchAlarms
+from sslmd.core.machine import DiskSpace, full_disks, wrong_clock
 from sslmd.core.names import CertId
 from sslmd.core.notice_book import AlarmBook
-from sslmd.core.reason import Reason, Said, Why
+from sslmd.core.reason import Reason, Said, Why, noted
 from sslmd.core.words.sentence import say
 from sslmd.daemon.cert_status import failed_server_of, last_error_of, status_of, trouble_of
-from sslmd.daemon.loop import Due
+from sslmd.daemon.loop import Due, OfItsJobs
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.store.note_kinds import ALARM_BOOK_NOTE
 from sslmd.workers.tools import Site, Threads
@@ -49,14 +52,11 @@ AT_ONCE = 100
 # that thousands are not looked at again at the same time.
 KEPT = range(5, 15)
 
-# A file system with less free than this, bytes and entries, is full: a renewal needs some 100 KB.
-LEAST_FREE, LEAST_ENTRIES = 16 << 20, 200
-
 Beside = Callable[[], Iterable[BesideStanding]]
 _Cases = tuple[AlarmCase, ...]
 
 
-class Alarms:
+class Alarms(OfItsJobs):
     """The reconciler of alarms. `beside` yields what is wrong with what is no certificate.
 
     `changed` is called when alarms, or what is remembered of them, may have changed.
@@ -120,7 +120,7 @@ class Alarms:
         """Look when it is time, or when the clock was set."""
         del ident  # there is one
         now = self._site.now()
-        if self._next is None or not now < self._next <= now + PERIOD:
+        if is_over(self._next, now, PERIOD):
             return Due((WatchAlarms(Reason(Why.ALARMS_LOOK)),))
         return Due(wakes=(("look", self._next),))
 
@@ -133,10 +133,6 @@ class Alarms:
         except Exception as err:
             self._bug("looking for alarms met an error of sslmd's own", err)
         await self.save()
-
-    def after(self, job: Job) -> Iterable[str]:
-        """Go on when the look has ended."""
-        return ("",) if isinstance(job, WatchAlarms) else ()
 
     # --- looking ---
 
@@ -156,8 +152,9 @@ class Alarms:
                 its_cases, its_unknown = self._of(cert, entry, now, until[number % len(until)])
                 cases += its_cases
                 unknown |= its_unknown
-        found = await self._threads.aside(_disks, self._site.config)
-        beside = [*self._beside(), *found, *self._clock(), *self._notes()]
+        spaces = await self._threads.aside(_spaces, self._site.config)
+        clock = wrong_clock(self.state.book, self._issued(), self._site.now())
+        beside = [*self._beside(), *full_disks(spaces), *clock, *self._notes()]
         cases += cases_beside(beside)
         # From here on without a pause: this is how things stand at one moment.
         alarms = tuple(gathered(cases))
@@ -168,25 +165,18 @@ class Alarms:
     ) -> tuple[_Cases, frozenset[Unknown]]:
         """Return what a certificate makes of alarms; it counts `until` then."""
         kept = self._kept.get(cert)
-        if kept is not None and kept[0] is entry and now < kept[1] <= now + PERIOD * KEPT.stop:
+        if kept is not None and kept[0] is entry and not is_over(kept[1], now, PERIOD * KEPT.stop):
             return kept[2:]
         standing = cert_standing(cert, entry)
         found = tuple(cases_of(standing, now)), unknown_of(Overview((standing,)), now)
         self._kept[cert] = (entry, until, *found)
         return found
 
-    def _clock(self) -> Iterator[BesideStanding]:
-        """Yield that the clock is wrong: sets were issued later than now, or it was set back."""
-        now, book = self._site.now(), self.state.book
-        latest = book.seen
+    def _issued(self) -> Iterator[datetime]:
+        """Yield when what is in use was issued."""
         for entry in self._registry.entries.values():
-            cert = entry.state.curr.cert if entry.state.curr is not None else None
-            if cert is not None and (latest is None or cert.not_before > latest):
-                latest = cert.not_before
-        if latest is not None and latest - now > CLOCK_TOLERANCE:
-            yield BesideStanding(AlarmKind.CLOCK, "clock", Reason(Failed.CLOCK_BEHIND, at=latest))
-        elif book.unsure is not None and now < book.unsure:
-            yield BesideStanding(AlarmKind.CLOCK, "clock", Reason(Failed.CLOCK_BEHIND))
+            if entry.state.curr is not None and (cert := entry.state.curr.cert) is not None:
+                yield cert.not_before
 
     def _notes(self) -> Iterator[BesideStanding]:
         if why := self.state.unsaved:
@@ -227,26 +217,36 @@ def cert_standing(cert: CertId, entry: Entry) -> CertStanding:
         say(entry.unsaved),
         wanted.dane,
         report.at if report is not None else None,
-        tuple(report.unseen) if report is not None and wanted.dane else (),
+        _unseen(report) if report is not None and wanted.dane else (),
+        _account(entry),
     )
 
 
-def _disks(config: Config) -> list[BesideStanding]:
-    """Return the folders of ours whose file system is full; blocks."""
-    found: dict[int, BesideStanding] = {}
+def _unseen(report: DaneReport) -> tuple[Reason, ...]:
+    return tuple(one.why.of(one.where) for one in report.findings if one.unseen)
+
+
+def _account(entry: Entry) -> BesideStanding | None:
+    """Return what failed last where that is the account at its CA, by the name of the CA."""
+    trouble, ca = entry.state.trouble, str(entry.wanted.spec.signer)
+    if trouble is None or not trouble.account or trouble.ca != ca:
+        return None
+    why = trouble.reason.of(None) if trouble.reason is not None else noted(trouble.text)
+    return BesideStanding(AlarmKind.ACCOUNT, ca, why)
+
+
+def _spaces(config: Config) -> list[DiskSpace]:
+    """Return what is left where our folders are; blocks."""
+    found = []
     for path in (config.globals.certs_dir, config.globals.prod_cert_dir):
         there = next((one for one in (path, *path.parents) if one.exists()), path)
         try:
             info, device = os.statvfs(there), os.stat(there).st_dev
         except OSError:
             continue  # who needs it says so
-        free = info.f_bavail * info.f_frsize
-        # Some file systems count no entries.
-        entries = info.f_favail if info.f_files else LEAST_ENTRIES
-        if free < LEAST_FREE or entries < LEAST_ENTRIES:
-            why = Reason(Failed.DISK_FULL, path=str(path), free=free >> 20, entries=entries)
-            found.setdefault(device, BesideStanding(AlarmKind.DISK, str(path), why))
-    return list(found.values())
+        entries = info.f_favail if info.f_files else None
+        found.append(DiskSpace(str(path), device, info.f_bavail * info.f_frsize, entries))
+    return found
 
 
 def _why(err: Exception) -> str:

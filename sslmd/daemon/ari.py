@@ -23,7 +23,7 @@ from sslmd.core.reason import Reason, Why
 from sslmd.core.renewal import NEVER, hurry_since
 from sslmd.core.spec import AcmeCa, SetFacts
 from sslmd.core.state import SetNote
-from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.loop import Due, Loop, OfItsJobs
 from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.changes import BESIDE
 from sslmd.net.acme_messages import CaAddress
@@ -36,7 +36,7 @@ from sslmd.workers.tools import Site, Threads
 AT_ONCE, EVERY = 20, timedelta(seconds=2)
 
 
-class RenewalLooks:
+class RenewalLooks(OfItsJobs):
     """The reconciler of looks: one job per CA, by the name of its table."""
 
     name = "ari"
@@ -134,10 +134,6 @@ class RenewalLooks:
         while queue and self._next.get(queue[0][1]) != (ca, queue[0][0]):
             heapq.heappop(queue)
         return queue
-
-    def after(self, job: Job) -> Iterable[str]:
-        """Return the CA that was asked."""
-        return (job.ca,) if isinstance(job, AskCa) else ()
 
     async def do(self, job: AskCa) -> None:
         """Ask a CA about those whose turn it is."""

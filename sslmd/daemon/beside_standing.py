@@ -35,7 +35,7 @@ def beside(
     for why in net:
         yield BesideStanding(AlarmKind.NETWORK, "network process", why)
     for error in dh.troubles:
-        yield BesideStanding(AlarmKind.DH, "dh", Reason(Failed.DH_FAILED, error=Said(error)))
+        yield BesideStanding(AlarmKind.DH, "dh", Reason(Failed.DH_FAILED, error=error))
     if refused is not None:
         cause = Reason(
             Failed.CONFIG_REFUSED,
@@ -75,9 +75,9 @@ def _hosts(hosts: Hosts) -> Iterator[BesideStanding]:
 def _zones(zones: Zones) -> Iterator[BesideStanding]:
     for zone, one in zones.known():
         places = (str(zone),)
-        if one.failed is not None and one.failed.text:
-            yield BesideStanding(AlarmKind.DANE, str(zone), _cause(one.failed), places)
+        if one.trouble:
+            yield BesideStanding(AlarmKind.DANE, str(zone), one.trouble, places)
         if one.look_trouble:
-            yield BesideStanding(AlarmKind.BLIND, str(zone), noted(one.look_trouble), places)
+            yield BesideStanding(AlarmKind.BLIND, str(zone), one.look_trouble, places)
         if one.unsaved:
-            yield BesideStanding(AlarmKind.NOTES, str(zone), noted(one.unsaved), places)
+            yield BesideStanding(AlarmKind.NOTES, str(zone), one.unsaved, places)

@@ -60,7 +60,8 @@ def status_of(entry: Entry) -> CertStatus:
                 error=server.error,
                 attempts=server.attempts,
                 since=server.since,
-                unseen=unseen.why if (unseen := unseen_of(server)) and not unseen.meant else None,
+                unseen=say(why) if (why := _missed(server)) else None,
+                why=why,
                 ends=server.expires,
             )
             for server in state.servers
@@ -94,6 +95,12 @@ def doing_of(entry: Entry) -> Reason | None:
 def unseen_of(server: Server) -> Unseen | None:
     """Return why nobody saw what a server uses, None where that was seen, or nothing is used."""
     return server.unseen if server.phase is ServerPhase.RESTARTED else None
+
+
+def _missed(server: Server) -> Reason | None:
+    """Return why nobody saw it, None where nobody has to be warned of that."""
+    unseen = unseen_of(server)
+    return unseen.why if unseen is not None and not unseen.meant else None
 
 
 def replace_now(state: CertState, wanted: Wanted) -> str:

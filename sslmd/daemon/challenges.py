@@ -6,22 +6,22 @@ zone is written, and when it is tried again, is the loop's, as for all else.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from sslmd.core.challenges import publish_at
-from sslmd.core.jobs import Job, PublishChallenges
+from sslmd.core.jobs import PublishChallenges
 from sslmd.core.names import ZoneName
 from sslmd.core.reason import Reason, Why
-from sslmd.daemon.loop import Due
+from sslmd.daemon.loop import Due, OfItsJobs
+from sslmd.dns.bounds import clock
 from sslmd.dns.challenges import Challenges
 
 # Seconds to the next step, at least: a timer may come a moment too early.
 SHORTEST = 0.01
 
 
-class ChallengeZones:
+class ChallengeZones(OfItsJobs):
     """The reconciler of the challenges, zone by zone."""
 
     name = "challenges"
@@ -41,7 +41,7 @@ class ChallengeZones:
         at = publish_at(self._challenges.view(ident), self._challenges.patience)
         if at is None:
             return Due(wakes=())
-        left = at - asyncio.get_running_loop().time()
+        left = at - clock()
         if left <= 0:
             return Due((PublishChallenges(ident, Reason(Why.CHALLENGES_DIFFER)),))
         return Due(wakes=(("look", self._now() + timedelta(seconds=max(left, SHORTEST))),))
@@ -49,7 +49,3 @@ class ChallengeZones:
     async def do(self, job: PublishChallenges) -> None:
         """Write what is wanted now; what fails, those who wait are told, or it is tried again."""
         await self._challenges.publish(job.zone)
-
-    def after(self, job: Job) -> Iterable[ZoneName]:
-        """Return the zone that was written: more may have come."""
-        return (job.zone,) if isinstance(job, PublishChallenges) else ()

@@ -6,16 +6,15 @@ the next look; it concerns no certificate (I6).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sslmd.config.model import Config
-from sslmd.core.errors import SslmError, text_of
+from sslmd.core.errors import SslmError, is_over, reason_of, text_of
 from sslmd.core.jobs import Job, WriteDh, lane
 from sslmd.core.reason import Reason, Why
-from sslmd.daemon.loop import Due, Loop
-from sslmd.daemon.tell.journal import WARNING
-from sslmd.daemon.zone_work import Tell
+from sslmd.core.told import Reported
+from sslmd.daemon.loop import Due, Loop, OfItsJobs
+from sslmd.daemon.tell.journal import WARNING, Tell
 from sslmd.workers.dh import write_dh
 from sslmd.workers.tools import Site, Telling, Threads
 
@@ -23,7 +22,7 @@ from sslmd.workers.tools import Site, Telling, Threads
 EVERY = timedelta(days=1)
 
 
-class DhGroups:
+class DhGroups(OfItsJobs):
     """The reconciler of all groups: they are one job.
 
     `failures` counts what failed since the start; `troubles` are those of the last look.
@@ -43,7 +42,7 @@ class DhGroups:
         self._next: datetime | None = None
         self._reason = Why.DH_START
         self.failures = 0
-        self.troubles: tuple[str, ...] = ()
+        self.troubles: tuple[Reason, ...] = ()
 
     async def reconfigured(self, old: Config) -> None:
         """Look again; what is under way for something else ends first."""
@@ -62,24 +61,20 @@ class DhGroups:
             return Due()
         now = self._site.now()
         jobs: tuple[Job, ...] = ()
-        if self._next is None or not now < self._next <= now + EVERY:
+        if is_over(self._next, now, EVERY):
             jobs = (WriteDh(Reason(self._reason)),)
             self._next, self._reason = now + EVERY, Why.DH_DAILY
         return Due(jobs, (("look", self._next),))
 
-    def after(self, job: Job) -> Iterable[str]:
-        """Nothing follows before the next look."""
-        return ("",) if isinstance(job, WriteDh) else ()
-
     async def do(self, job: WriteDh) -> None:
         """Do the job; what fails is told, and tried again at the next look."""
-        told: set[str] = set()
+        told: set[Reason] = set()
         errors = await write_dh(self._site, self._threads, self._telling)
-        self.troubles = tuple(dict.fromkeys(map(text_of, errors)))
+        self.troubles = tuple(dict.fromkeys(map(reason_of, errors)))
         for err in errors:
             self.failures += 1
             if not isinstance(err, SslmError):
                 self._telling.bug(f"{lane(job)}: {text_of(err)}", err)
-            elif str(err) not in told:
-                told.add(str(err))
-                self._tell("dh-trouble", f"{err}; it is tried again every day", WARNING, None)
+            elif err.reason not in told:
+                told.add(err.reason)
+                self._tell("dh-trouble", Reason(Reported.DH_AGAIN, why=err.reason), WARNING, None)

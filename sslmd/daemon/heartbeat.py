@@ -6,23 +6,25 @@ raises the alarm that the daemon itself cannot raise any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sslmd.core.errors import SslmError, Transient, Trouble
+from sslmd.core.errors import SslmError, Transient, Trouble, is_over
 from sslmd.core.failed import Failed
-from sslmd.core.jobs import Job, SayAlive
+from sslmd.core.jobs import SayAlive
 from sslmd.core.reason import Reason, Why
 from sslmd.daemon.alarms import Alarms
-from sslmd.daemon.loop import FULL_LOOK, Due, Loop
-from sslmd.daemon.tell.journal import WARNING
-from sslmd.daemon.zone_work import Tell
+from sslmd.daemon.loop import FULL_LOOK, Due, Loop, OfItsJobs
+from sslmd.daemon.tell.journal import WARNING, Tell
 from sslmd.net.link import Asker
 from sslmd.net.messages import BEAT, Beat
 from sslmd.workers.tools import Site
 
 # Between two calls.
 EVERY = timedelta(hours=1)
+
+# From the start to the first call: with thousands of certificates the first look takes seconds.
+FIRST = timedelta(minutes=1)
 
 # So old may the last plan be: everything is planned again at least every `FULL_LOOK`.
 YOUNG = FULL_LOOK + timedelta(hours=1)
@@ -31,7 +33,7 @@ YOUNG = FULL_LOOK + timedelta(hours=1)
 LOOKED = timedelta(minutes=15)
 
 
-class Heartbeat:
+class Heartbeat(OfItsJobs):
     """The reconciler of the sign of life."""
 
     name = "alive"
@@ -65,13 +67,11 @@ class Heartbeat:
             self._next, self.trouble = None, None
             return Due()
         now = self._site.now()
-        if self._next is None or not now < self._next <= now + EVERY:
+        if self._next is None and self._alarms.state.looked is None:
+            self._next = now + FIRST
+        if is_over(self._next, now, EVERY):
             return Due((SayAlive(Reason(Why.ALIVE_DUE)),))
         return Due(wakes=(("call", self._next),))
-
-    def after(self, job: Job) -> Iterable[str]:
-        """Go on when it was called."""
-        return ("",) if isinstance(job, SayAlive) else ()
 
     async def do(self, job: SayAlive) -> None:
         """Call, if all works; what fails is told once, and tried again by the table."""
@@ -89,7 +89,7 @@ class Heartbeat:
             if not isinstance(err, SslmError):
                 self._bug(f"the sign of life met an error of sslmd's own: {err!r}", err)
             elif before is None:
-                self._tell("alive-failed", self.trouble.text, WARNING, None)
+                self._tell("alive-failed", err.reason, WARNING, None)
             return
         self.trouble = None
 

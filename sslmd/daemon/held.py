@@ -6,13 +6,14 @@ Only those: with 10,000 certificates of which none is held, nothing is read.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from sslmd.core.jobs import Job, ReadHeld
+from sslmd.core.errors import is_over
+from sslmd.core.jobs import ReadHeld
 from sslmd.core.reason import Reason, Why
 from sslmd.core.view import Decision
-from sslmd.daemon.loop import Due
+from sslmd.daemon.loop import Due, OfItsJobs
 from sslmd.daemon.registry import Entry, Registry
 
 # Between two looks. A person who has put a file back waits for it.
@@ -31,7 +32,7 @@ def is_held(entry: Entry, decision: Decision | None = None) -> bool:
     return bool(entry.hold or decided.alarm or entry.unusable) and not entry.bug
 
 
-class HeldCerts:
+class HeldCerts(OfItsJobs):
     """The reconciler of what is held: reads it again every now and then, by `look`."""
 
     name = "held"
@@ -57,7 +58,7 @@ class HeldCerts:
         """Look when it is time, if anything is held."""
         del ident  # there is one
         now = self._now()
-        if not now < self.next_at <= now + REST * self._period:  # or the clock was set back
+        if is_over(self.next_at, now, REST * self._period):
             if any(map(is_held, self._registry.entries.values())):
                 return Due((ReadHeld(Reason(Why.HELD_AGAIN)),))
             self.next_at = now + self._period
@@ -75,7 +76,3 @@ class HeldCerts:
             self._bug("looking at what is held met an error of sslmd's own", err)
         rest = max(self._period, timedelta(seconds=REST * (time.monotonic() - began)))
         self.next_at = self._now() + rest
-
-    def after(self, job: Job) -> Iterable[str]:
-        """Go on when the look has ended."""
-        return ("",) if isinstance(job, ReadHeld) else ()

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sslmd.config.model import THIS_HOST, Config, hosts_of, is_meant, wanted_here, wanted_on
-from sslmd.core.errors import Refused, SslmError, Trouble
+from sslmd.core.errors import Refused, SslmError, Trouble, reason_of
 from sslmd.core.host.needs import Belonging, needs, surplus_on
 from sslmd.core.jobs import Copy
 from sslmd.core.names import CertId, shown
 from sslmd.core.reason import Held, Reason
-from sslmd.core.told import Denied
+from sslmd.core.told import Denied, Reported
 from sslmd.daemon.registry import Register
 from sslmd.store import files
 from sslmd.store.note_kinds import HOST_NOTE, HostNote, noted_hosts, shortened
@@ -196,7 +196,8 @@ class HostBook(Register[str, HostEntry, HostEvent]):
         try:
             return HOST_NOTE.read(self._file(host))
         except SslmError as err:
-            self._telling.tell("host-trouble", f"what {host} holds is not known: {err}", None)
+            why = Reason(Reported.HOLDS_UNKNOWN, host=host, why=err.reason)
+            self._telling.tell("host-trouble", why, None)
             return HostNote()
 
     # --- what is to be done there, and what to tell ---
@@ -279,15 +280,17 @@ class HostBook(Register[str, HostEntry, HostEvent]):
         old, note = (one.note if one else HostNote() for one in (before, after))
         match event:
             case Forgotten():
-                tell("forgotten", f"{host} is forgotten, as an admin asked", None)
+                tell("forgotten", Reason(Reported.FORGOTTEN, host=host), None)
             case Configured(entry) if not entry.in_use and (before is None or before.in_use):
                 if left := self._left(host, note):
                     tell("surplus", left, None)
             case Visited(visit=visit):
                 if visit.removed:
-                    tell("withdrawn", f"{host}: removed {', '.join(visit.removed)}", None)
+                    what = tuple(map(str, visit.removed))
+                    tell("withdrawn", Reason(Reported.REMOVED_THERE, host=host, what=what), None)
                 if visit.trouble is not None:
-                    tell("host-trouble", f"not removed: {visit.trouble}", None)
+                    why = Reason(Reported.NOT_REMOVED, why=reason_of(visit.trouble))
+                    tell("host-trouble", why, None)
                 is_other = (note.surplus, note.more) != (old.surplus, old.more)
                 if is_other and (surplus := self._surplus(host, note)):
                     tell("surplus", surplus, None)
@@ -387,7 +390,8 @@ class HostBook(Register[str, HostEntry, HostEvent]):
         try:
             await self._threads.in_thread(HOST_NOTE.write, self._file(host), note)
         except SslmError as err:
-            self._telling.tell("host-trouble", f"what {host} holds cannot be noted: {err}", None)
+            why = Reason(Reported.HOLDS_UNNOTED, host=host, why=err.reason)
+            self._telling.tell("host-trouble", why, None)
 
 
 def _older(host: str, folders: Sequence[str]) -> Reason | None:

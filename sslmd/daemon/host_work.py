@@ -135,15 +135,24 @@ class HostWork:
         return [error for outcome in outcomes for error in outcome.errors]
 
     async def _see(self, job: See, before: _Before) -> None:
-        """Look at servers, and restart none: what is served there is no failure of ours."""
+        """Look at servers, and restart none: what is served there is no failure of ours.
+
+        But where nobody could look after a restart, this is the look that says how it went.
+        """
         now = self._site.now()
         self.looked |= {(cert, kind, job.host): now for cert, kind in before}
         outcomes = await see(job, self._delivering)
         unchanged = self._unchanged(before, job.host)
         now = self._site.now()
         for outcome in outcomes:
+            again = _Again(self._site)
             for cert, old in self._told(outcome, unchanged):
                 if old.phase is not ServerPhase.RESTARTED:
+                    continue
+                error = outcome.error_of(cert)
+                if error is not None and old.is_owed_a_look:
+                    server = failed(old, again.of(old, error))
+                    self._registry.put(cert, ServerTold(now, server, unproven=True))
                     continue
                 server = looked_at(old, outcome.sight_of(cert).why_unseen, now)
                 if server != unchanged[cert, old.kind]:

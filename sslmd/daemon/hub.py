@@ -22,6 +22,7 @@ from sslmd.core.names import CertId
 from sslmd.core.reason import Reason
 from sslmd.core.spec import AcmeCa
 from sslmd.core.state import CertState, Delivered
+from sslmd.core.told import Reported
 from sslmd.daemon.alarms import Alarms
 from sslmd.daemon.ari import RenewalLooks
 from sslmd.daemon.beside_standing import beside, of_network
@@ -31,10 +32,9 @@ from sslmd.daemon.dh import DhGroups
 from sslmd.daemon.heartbeat import Heartbeat
 from sslmd.daemon.held import HeldCerts, is_held
 from sslmd.daemon.hosts import Hosts
-from sslmd.daemon.ledger import Ledger
+from sslmd.daemon.ledger import Ledger, Pages
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.notices import Notices
-from sslmd.daemon.pages import Pages
 from sslmd.daemon.refusal import Refusal
 from sslmd.daemon.registry import (
     Entry,
@@ -387,12 +387,11 @@ class Hub:
 
     def _clock_jumped(self, seconds: float) -> None:
         if seconds:
-            text = f"the clock was set by {seconds:+.0f} s, or the machine slept; planning again"
-            self._tell("clock-jumped", text, WARNING)
+            self._tell("clock-jumped", Reason(Reported.CLOCK, seconds=round(seconds)), WARNING)
         self.touch_all()
 
-    def _tell(self, event: str, text: str, priority: int, cert: CertId | None = None) -> None:
-        self.bus.record(Record(self.site.now(), event, text, priority, cert))
+    def _tell(self, event: str, line: Reason, priority: int, cert: CertId | None = None) -> None:
+        self.bus.record(Record(self.site.now(), event, line, priority, cert))
 
 
 def _lanes(cert: CertId) -> tuple[str, str]:

@@ -14,14 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sslmd.core.jobs import Job, WriteNotes
+from sslmd.core.errors import SslmError, is_over
+from sslmd.core.jobs import WriteNotes
 from sslmd.core.names import CertId
-from sslmd.core.reason import Reason, Why
+from sslmd.core.reason import Held, Reason, Said, Why
 from sslmd.core.state import CertState
-from sslmd.daemon.loop import Due
+from sslmd.daemon.loop import Due, OfItsJobs
+from sslmd.daemon.registry import Registry, Unsaved
 from sslmd.store import certs
 from sslmd.store.state import HistoryEntry
-from sslmd.workers.tools import Site
+from sslmd.workers.tools import Site, Telling
 
 Errors = dict[CertId, Exception]
 
@@ -48,7 +50,7 @@ class _Pending:
     awaited: list[asyncio.Future[None]] = field(default_factory=list)
 
 
-class Ledger:
+class Ledger(OfItsJobs):
     """Writes what `page_of` tells of the certificates that were noted.
 
     `failed` is told when writing began to fail, with the error, which may be one of our own;
@@ -99,7 +101,7 @@ class Ledger:
         if self._again_at is None:
             return Due(wakes=())
         now = self._site.now()
-        if now < self._again_at <= now + RETRY:
+        if not is_over(self._again_at, now, RETRY):
             return Due(wakes=(("look", self._again_at),))
         return Due((WriteNotes(Reason(Why.NOTES_AGAIN)),))
 
@@ -108,10 +110,6 @@ class Ledger:
         del job  # there is one kind
         self._again_at = None
         self.write()
-
-    def after(self, job: Job) -> Iterable[str]:
-        """Nothing follows before it is known whether it was written."""
-        return ("",) if isinstance(job, WriteNotes) else ()
 
     def write(self) -> None:
         """Write what was noted."""
@@ -206,3 +204,35 @@ class Ledger:
             except Exception as err:  # an error of our own, too, stops no other's (I6)
                 errors[cert] = err
         return errors
+
+
+class Pages:
+    """The ledger's side of the registry. `failures` counts what could not be written."""
+
+    def __init__(self, registry: Registry, telling: Telling) -> None:
+        self._registry, self._telling = registry, telling
+        self.failures = 0
+
+    def page_of(self, cert: CertId) -> Page | None:
+        """Return what to write, None for what is gone, or is held and not to be touched."""
+        if cert not in self._registry or self._registry[cert].hold:
+            return None
+        entry = self._registry[cert]
+        times = {"renew_at": entry.decision.renew_at, "roll_at": entry.decision.roll_at}
+        return Page(entry.state, times)
+
+    def mended(self, cert: CertId) -> None:
+        """It can be written again."""
+        if cert in self._registry:
+            self._registry.put(cert, Unsaved(None))
+
+    def failed(self, cert: CertId, err: Exception) -> None:
+        """It cannot be written any more."""
+        self.failures += 1
+        if isinstance(err, SslmError):
+            why = err.beside(cert)
+        else:
+            why = Reason(Held.OWN_ERROR, error=Said(repr(err)))
+            self._telling.bug(f"{cert}: state.toml cannot be written: {err!r}", err)
+        if cert in self._registry:
+            self._registry.put(cert, Unsaved(why))

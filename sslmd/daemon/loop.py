@@ -26,7 +26,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 
-from sslmd.core.jobs import Job, Pool, lane
+from sslmd.core.jobs import Job, Pool, lane, thing_of
 from sslmd.daemon.meters import Meters
 from sslmd.daemon.queue import JobQueue
 
@@ -85,19 +85,15 @@ class Wakes:
             self._scheduler.shutdown(wait=False)
 
     def arm(self, key: Key, times: Times) -> None:
-        """Have `key` woken at these times, and at no others. One that is past is at once.
-
-        One that is not `NEAR` yet is for a later full look to arm.
-        """
+        """Have `key` woken at these times alone; what is past at once, what is not `NEAR` later."""
         horizon = self._now() + NEAR
         fresh = {kind: when for kind, when in times if when is not None and when < horizon}
         old = self._set.get(key, {})
         if fresh == old:
             return
-        if fresh:
-            self._set[key] = fresh
-        else:
-            self._set.pop(key)
+        self._set[key] = fresh
+        if not fresh:
+            del self._set[key]
         for kind in old.keys() - fresh.keys():
             self._remove(key, kind)
         for kind, when in fresh.items():
@@ -150,8 +146,8 @@ def _name(key: Key, kind: str) -> str:
 ORDERS = 4
 
 # Places of each pool; those of jobs of certificates are --jobs. Zones mostly wait; one that only
-# waits for a run of the command has no place. Hosts are an ssh
-# and an rsync each, some 20 MB, that mostly wait too; some may be down. Generating takes a core.
+# waits for a run of the command has no place. Hosts are an ssh and an rsync each, some 20 MB, that
+# mostly wait too; some may be down. Generating takes a core.
 PLACES = {
     Pool.ACME: ORDERS,
     Pool.DNS: 16,
@@ -162,6 +158,7 @@ PLACES = {
     Pool.CAS: 16,
     Pool.ALARMS: 1,
     Pool.NOTICES: 16,
+    Pool.ALIVE: 1,
 }
 
 # To the next try after what should not have happened.
@@ -204,6 +201,16 @@ class Reconciler(Protocol):
 
     def after(self, job: Job) -> Iterable[Hashable]:
         """Return what is to be asked for now that a job has ended."""
+
+
+class OfItsJobs:
+    """A reconciler of which a thing has another step when a job of its own has ended."""
+
+    jobs: tuple[type[Job], ...]
+
+    def after(self, job: Job) -> Iterable[Hashable]:
+        """Return what a job of ours was about."""
+        return (thing_of(job),) if isinstance(job, self.jobs) else ()
 
 
 class Loop:

@@ -36,9 +36,10 @@ from sslmd.core.errors import ConfigError, Permanent, SslmError
 from sslmd.core.events import Counted
 from sslmd.core.names import CertId
 from sslmd.core.plain import plain
-from sslmd.core.reason import Reason
+from sslmd.core.reason import Reason, Said
+from sslmd.core.told import Reported
 from sslmd.daemon.api.methods import Methods
-from sslmd.daemon.api.server import Server
+from sslmd.daemon.api.server import SocketServer
 from sslmd.daemon.api.status_document import in_trouble, summary
 from sslmd.daemon.hub import Hub
 from sslmd.daemon.loop import ORDERS
@@ -216,7 +217,7 @@ class Daemon:
         )
         self._loading = Reload(self._hub, conf_dir, arguments.socket, self._tell, self._taken)
         self._methods = Methods(self._hub, self.reload, _now(), os.getpid())
-        self._server = Server(arguments.socket, self._methods.handle, self._bug)
+        self._server = SocketServer(arguments.socket, self._methods.handle, self._bug)
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._reload_waits = False
@@ -243,7 +244,8 @@ class Daemon:
             hub.threads.in_background(begun)
         text = summary(self._hub)
         self._notifier.ready(text)
-        self._tell("started", f"sslmd {__version__} is ready: {text}", NOTICE)
+        line = Reason(Reported.STARTED, version=__version__, text=Said(text))
+        self._tell("started", line, NOTICE)
         gc.collect()
         gc.freeze()
         gc.enable()
@@ -252,7 +254,7 @@ class Daemon:
         self._spawn(watchdog.run())
         status = await self._work()
         self._notifier.stopping()
-        self._tell("stopping", "stopping", NOTICE)
+        self._tell("stopping", Reason(Reported.STOPPING), NOTICE)
         for task in self._tasks:
             task.cancel()
         # Orders first: a hook that is let go would end its certbot as a failure of its own.
@@ -339,12 +341,12 @@ class Daemon:
         try:
             journal.add_file(logdir)
         except (OSError, SslmError) as err:
-            why = err.strerror if isinstance(err, OSError) else None
-            text = f"cannot log to {logdir}: {why or err}; correct logdir in ssl-mgr.conf"
-            self._tell("config-warning", text, WARNING)
+            why = err.reason if isinstance(err, SslmError) else Said(err.strerror or err)
+            line = Reason(Reported.NO_LOG, folder=str(logdir), said=why)
+            self._tell("config-warning", line, WARNING)
 
-    def _tell(self, event: str, text: str, priority: int) -> None:
-        self._bus.record(Record(_now(), event, text, priority))
+    def _tell(self, event: str, line: Reason | str, priority: int) -> None:
+        self._bus.record(Record(_now(), event, line, priority))
 
     def _tell_of(self, event: str, line: Reason | str, cert: CertId | None) -> None:
         kind = EVENTS[event]

@@ -22,10 +22,6 @@ from sslmd.core.jobs import Job, Pool, next_turn
 Turn = tuple[datetime, int]
 
 
-def _of_nobody(_: Job) -> str:
-    return ""
-
-
 class JobQueue:
     """Runs jobs, first come first served, one at a time in each lane.
 
@@ -40,7 +36,7 @@ class JobQueue:
         run: Callable[[Job], Coroutine[Any, Any, None]],
         done: Callable[[Job], None],
         places: Mapping[Pool, int],
-        owner: Callable[[Job], str] = _of_nobody,
+        owner: Callable[[Job], str] = lambda _: "",
         urgency: Callable[[Job], datetime | None] = lambda _: None,
     ) -> None:
         self._run = run

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sslmd.core.plain import clock
-
-# What becomes of a daemon that is started with it.
-START_FAILS = "the next start would fail"
-GIVES_UP = "the next start would give these certificates up"
-NEEDS_START = "a restart of sslmd is needed for it"
+from sslmd.core.plain import plain, rfc3339
+from sslmd.core.reason import Reason, Said, on_wire
+from sslmd.core.told import Reported
+from sslmd.core.words.sentence import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +19,38 @@ class Refusal:
 
     at: datetime
     mistakes: tuple[str, ...]
-    consequence: str = START_FAILS
+    what_then: Reported = Reported.START_FAILS
+
+    @property
+    def consequence(self) -> Reason:
+        """What a start would make of it, as a reason."""
+        return Reason(self.what_then)
 
     @property
     def text(self) -> str:
         """One line, with the first mistake."""
-        more = len(self.mistakes) - 1
-        others = f" (and {more} more)" if more else ""
-        return (
-            f"the configuration was refused at {clock(self.at)}: {self.mistakes[0]}{others}; "
-            f"{self.consequence}"
+        why = Reason(
+            Reported.CONFIG_REFUSED,
+            at=self.at,
+            mistake=Said(self.mistakes[0]),
+            more=len(self.mistakes) - 1 or None,
+            consequence=self.consequence,
         )
+        return plain(say(why))
 
     def as_json(self) -> dict[str, Any]:
         """Return its part of the `status` answer (docs/socket-api.md)."""
-        at = self.at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return {"at": at, "mistakes": list(self.mistakes), "consequence": self.consequence}
+        then = self.consequence
+        return {
+            "at": rfc3339(self.at),
+            "mistakes": list(self.mistakes),
+            "consequence": say(then),
+            **on_wire(then, "consequence"),
+        }
 
 
-def refusal_of(at: datetime, mistakes: Sequence[object], consequence: str = START_FAILS) -> Refusal:
+def refusal_of(
+    at: datetime, mistakes: Sequence[object], then: Reported = Reported.START_FAILS
+) -> Refusal:
     """Return the refusal for some mistakes; there is at least one."""
-    return Refusal(at, tuple(map(str, mistakes)), consequence)
+    return Refusal(at, tuple(map(str, mistakes)), then)

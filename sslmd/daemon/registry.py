@@ -263,7 +263,10 @@ class Registry(Register[CertId, Entry, Event | Noticed]):
         # One entry, by "".
         self.alarms: Register[str, AlarmState, AlarmEvent] = Register(advance_alarms)
         self._below: dict[CertId, list[CertId]] = {}
-        self.dane_of: Callable[[CertId, Entry], tuple[Dane, str]] = lambda *_: (Unknown(), "")
+        self.dane_of: Callable[[CertId, Entry], tuple[Dane, Reason | None]] = lambda *_: (
+            Unknown(),
+            None,
+        )
         # Why the configuration leaves out a group, or a service of it ("": all of them).
         self.why_absent: Callable[[str, str], str] = lambda *_: ""
 

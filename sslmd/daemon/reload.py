@@ -11,13 +11,14 @@ from sslmd.config.files import differences
 from sslmd.config.load import load
 from sslmd.config.model import Config
 from sslmd.core.errors import ConfigError, Mistake, SslmError
-from sslmd.core.plain import some_of
+from sslmd.core.failed import Failed
+from sslmd.core.reason import Reason, on_wire
+from sslmd.core.told import Reported
+from sslmd.core.words.sentence import say
 from sslmd.daemon.hub import Hub
-from sslmd.daemon.refusal import GIVES_UP, NEEDS_START, START_FAILS, refusal_of
+from sslmd.daemon.refusal import refusal_of
 from sslmd.daemon.tell.journal import ERROR, NOTICE, WARNING
 from sslmd.servers import folders
-
-Tell = Callable[[str, str, int], None]
 
 # Certificates that a line of the journal names.
 _NAMED = 10
@@ -31,7 +32,7 @@ class Reload:
         hub: Hub,
         conf_dir: Path,
         socket: str,
-        tell: Tell,
+        tell: Callable[[str, Reason | str, int], None],
         taken: Callable[[Config], None],
     ) -> None:
         self._hub = hub
@@ -47,37 +48,39 @@ class Reload:
             config = await hub.threads.in_thread(self._load)
         except ConfigError as err:
             self.warn(err.warnings)
-            self._refuse(err.mistakes, START_FAILS)
+            self._refuse(err.mistakes, Reported.START_FAILS)
             raise
         if emptied := self._emptied(config):
             self.warn(config.warnings)
-            self._refuse(emptied, GIVES_UP)
+            self._refuse(emptied, Reported.GIVES_UP)
             raise ConfigError(emptied, config.warnings)
         old = hub.site.config
         if config.globals.certs_dir != old.globals.certs_dir:
-            text = f"certs_dir changed from {old.globals.certs_dir}: that takes a restart of sslmd"
-            self._refuse([text], NEEDS_START)
-            raise SslmError(text)
+            why = Reason(Failed.CERTS_DIR, folder=str(old.globals.certs_dir))
+            self._refuse([say(why)], Reported.NEEDS_START)
+            raise SslmError(why)
         added, removed, changed = await hub.reconfigure(config)
         hub.refused = None
         hub.threads.in_background(hub.ordering.challenges.start(config.zones()))
         self._taken(config)
         self.warn(config.warnings)
         tables = differences(old.written, config.written)
-        counts = (
-            f"configuration loaded: {len(added)} added, {len(removed)} removed, "
-            f"{len(changed)} changed"
+        changes = {"added": added, "removed": removed, "changed": changed}
+        text = Reason(
+            Reported.CONFIG_LOADED,
+            added=len(added),
+            removed=len(removed),
+            changed=len(changed),
+            tables=tables,
         )
-        text = "; ".join((counts, *tables))
-        named = (("added", added), ("removed", removed), ("changed", changed))
-        details = [f"{word}: {some_of(certs, _NAMED)}" for word, certs in named if certs]
-        self._tell("config-loaded", "; ".join((counts, *details, *tables)), NOTICE)
+        which = {f"which_{word}": tuple(map(str, some)) for word, some in changes.items()}
+        line = Reason(text.code, **dict(text.facts), **which)
+        self._tell("config-loaded", line, NOTICE)
         return {
-            "text": text,
-            "added": [str(cert) for cert in added],
-            "removed": [str(cert) for cert in removed],
-            "changed": [str(cert) for cert in changed],
-            "tables": list(tables),
+            "text": say(text),
+            **on_wire(text, "text"),
+            **{word: [str(cert) for cert in some] for word, some in changes.items()},
+            "tables": list(map(say, tables)),
             "warnings": [str(warning) for warning in config.warnings],
         }
 
@@ -91,11 +94,11 @@ class Reload:
         for warning in warnings:
             self._tell("config-warning", str(warning), WARNING)
 
-    def _refuse(self, mistakes: Sequence[object], consequence: str) -> None:
+    def _refuse(self, mistakes: Sequence[object], consequence: Reported) -> None:
         for mistake in mistakes:
             self._tell("config-refused", str(mistake), ERROR)
-        text = f"the old configuration stays in force; {consequence}"
-        self._tell("config-refused", text, ERROR)
+        then = Reason(consequence)
+        self._tell("config-refused", Reason(Reported.CONFIG_STAYS, consequence=then), ERROR)
         self._hub.refused = refusal_of(self._hub.site.now(), mistakes, consequence)
 
     def _emptied(self, config: Config) -> list[Mistake]:

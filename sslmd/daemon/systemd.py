@@ -16,7 +16,7 @@ from itertools import count
 import sdnotify
 
 from sslmd.core.plain import plain
-from sslmd.daemon.api.server import Server
+from sslmd.daemon.api.server import SocketServer
 from sslmd.daemon.api.status_document import summary
 from sslmd.daemon.hub import Hub
 from sslmd.daemon.loop import TICK
@@ -88,7 +88,9 @@ ANSWER = 10.0
 class Watchdog:
     """Beats every `period` seconds (None: systemd asked for none)."""
 
-    def __init__(self, hub: Hub, server: Server, notifier: Notifier, period: float | None) -> None:
+    def __init__(
+        self, hub: Hub, server: SocketServer, notifier: Notifier, period: float | None
+    ) -> None:
         self._hub = hub
         self._server = server
         self._notifier = notifier

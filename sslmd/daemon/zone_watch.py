@@ -9,10 +9,13 @@ from sslmd.core.dane.gate import gate_of
 from sslmd.core.dane.report import DaneReport, Finding, findings_of
 from sslmd.core.dane.verdict import NoRecords, Withdrawn
 from sslmd.core.errors import Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import CertId, SetName, ZoneName
 from sslmd.core.reason import Reason, Why
+from sslmd.core.seen import InDns
 from sslmd.daemon.registry import Compared, Entry, Registry
-from sslmd.daemon.zone_work import ZoneWork, clock
+from sslmd.daemon.zone_work import ZoneWork
+from sslmd.dns.bounds import clock
 from sslmd.servers.probe import BELIEVED, FIRST_PAUSE, SLOWER
 from sslmd.workers.dane import ask_resolver, findings_of_ports, prove_ports
 from sslmd.workers.dane import look as look_ports
@@ -40,9 +43,9 @@ class ZoneWatch:
         zone = self._zones[name]
         if zone.given is None:
             # Nothing could be put together yet, so that nobody knows what to look for (I11).
-            why = zone.trouble or "its TLSA records are being published"
+            why = Reason(InDns.UNSEEN, why=zone.trouble or Reason(Why.PUBLISHING))
             for cert in sorted(zone.certs):
-                self._report(cert, [Finding("DNS", f"not seen: {why}", unseen=True)])
+                self._report(cert, [Finding("DNS", why, unseen=True)])
             return
         await self._work.look(name)
         places = asyncio.Semaphore(WATCHED_AT_ONCE)
@@ -98,11 +101,8 @@ class ZoneWatch:
             await self._work.look(of)
         zone = self._zones[of]
         if zone.given is None or not zone.servers:
-            why = zone.trouble or zone.look_trouble or "they are not looked at yet"
-            raise Transient(
-                f"its ports are not looked at, so TLSA records of older keys stay: {why}",
-                about=cert,
-            )
+            why = zone.trouble or zone.look_trouble
+            raise Transient(Reason(Failed.PORTS_UNSEEN, why=why), about=cert)
         classes = self._site.config.classes_for(cert)
         alone = not any(one.servers for one in classes)
         end, pause = clock() + BELIEVED, FIRST_PAUSE

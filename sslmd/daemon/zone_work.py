@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sslmd.core.dane.content import (
@@ -20,7 +20,6 @@ from sslmd.core.dane.content import (
     cert_wish,
     held_by,
     is_of,
-    unsigned_text,
 )
 from sslmd.core.dane.events import (
     DAY,
@@ -38,22 +37,25 @@ from sslmd.core.dane.look import sight
 from sslmd.core.dane.report import late
 from sslmd.core.dane.tlsa import Content, TlsaHosts, owned, wants_of
 from sslmd.core.dane.zone import KnownZone
-from sslmd.core.errors import Failure, SslmError, Transient, Trouble, wait_after
+from sslmd.core.errors import Failure, SslmError, Transient, Trouble, reason_of, wait_after
 from sslmd.core.events import TlsaLooked
+from sslmd.core.failed import Failed
 from sslmd.core.names import CertId, DomainName, ZoneName
-from sslmd.core.words.sentence import written
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
+from sslmd.core.told import Happened
+from sslmd.core.words.sentence import say
 from sslmd.daemon.loop import Loop
 from sslmd.daemon.registry import Entry, Registry
-from sslmd.daemon.tell.journal import ERROR, INFO, WARNING
+from sslmd.daemon.tell.journal import ERROR, INFO, WARNING, Tell
 from sslmd.dns import tlsa_publish
+from sslmd.dns.bounds import clock
 from sslmd.store.layout import tlsa_file
 from sslmd.store.note_kinds import ZONE_NOTE
 from sslmd.workers.places import look_elsewhere
 from sslmd.workers.restart import dependents
 from sslmd.workers.tlsa import look, publish
 from sslmd.workers.tools import Publishing
-
-Tell = Callable[[str, str, int, CertId | None], None]
 
 
 class ZoneWork:
@@ -159,19 +161,20 @@ class ZoneWork:
         draw, stamps = self._site.rng.random(), self._stamps(name)
         self._zones.put(name, WasGiven(wish, given, failed, stamps, draw, clock()))
         told = before.given.unfit if before.given is not None else {}
-        for owner, (cert, text) in given.unfit.items():
-            if told.get(owner) != (cert, text):
-                self._tell("tlsa-trouble", f"not published: {text}", ERROR, cert)
+        for owner, (cert, why) in given.unfit.items():
+            if told.get(owner) != (cert, why):
+                self._tell("tlsa-trouble", Reason(InDns.NOT_PUBLISHED, why=why), ERROR, cert)
         if given.changed and given.failure is None:
-            how = "sent to its primary" if self._means.updated(name) else "written"
-            text = f"{counted(given.content.records)} {how}: {given.changed}"
-            self._tell("tlsa-published", f"zone {name}: {text}", INFO, None)
+            updated = bool(self._means.updated(name)) or None
+            number = counted(given.content.records)
+            line = Reason(InDns.GIVEN, number=number, updated=updated, why=given.changed)
+            self._tell("tlsa-published", line.of(f"zone {name}"), INFO, None)
             # `depends`: classes that want to be restarted when records change.
             states = [(cert, entry.state) for cert, entry in self._registry.entries.items()]
             for cert, event in dependents(self._site.config, name, states, self._site.now()):
                 self._registry.put(cert, event)
-        for remark in sorted(given.all_remarks - before.remarks):
-            self._tell("tlsa-trouble", f"zone {name}: {remark}", WARNING, None)
+        for remark in sorted(given.all_remarks - before.remarks, key=say):
+            self._tell("tlsa-trouble", remark.of(f"zone {name}"), WARNING, None)
         if failed is not None and given.failure is not None:
             self._tell_failed(name, failed, given.failure)
 
@@ -184,10 +187,10 @@ class ZoneWork:
         place = f"zone {name}"
         if failed.failure is Failure.BUG:
             self._publishing.telling.bug(f"{place}: {failed.text}", err)
-        wait = written(wait_after(failed.failure, failed.attempts))
-        why = err.text_beside(place) if isinstance(err, SslmError) else failed.text
-        told = f"{place}: {why}; its TLSA records are tried again in {wait}"
-        self._tell("tlsa-trouble", told, ERROR, None)
+        wait = wait_after(failed.failure, failed.attempts)
+        why = err.beside(place) if isinstance(err, SslmError) else failed.reason
+        line = Reason(InDns.TRIED_AGAIN, why=why or reason_of(err), wait=wait)
+        self._tell("tlsa-trouble", line.of(place), ERROR, None)
 
     def is_edited(self, name: ZoneName) -> bool:
         """Whether an include file is not as it was left, by its times and size."""
@@ -210,9 +213,9 @@ class ZoneWork:
         try:
             seen, servers = await look(name, before.owners(), self._site, resolver, before.servers)
         except SslmError as err:
-            if str(err) != self._zones[name].look_trouble:
-                self._tell("tlsa-trouble", str(err), WARNING, None)
-            self._zones.put(name, NotSeen(str(err), clock()))
+            if err.reason != self._zones[name].look_trouble:
+                self._tell("tlsa-trouble", err.reason, WARNING, None)
+            self._zones.put(name, NotSeen(err.reason, clock()))
             return
         places, ends = self._zones[name].places, self._zones[name].ends
         elsewhere = await look_elsewhere(places, ends, self._site, resolver)
@@ -222,13 +225,12 @@ class ZoneWork:
         if zone.notes != before.notes or zone.unsaved:
             await self._save_notes(name)
         if before.noted.fading and not zone.noted.fading:
-            text = "no cache holds the withdrawn TLSA records any more"
-            self._tell("tlsa-gone", f"zone {name}: {text}", INFO, None)
+            self._tell("tlsa-gone", Reason(InDns.CACHES_EMPTY).of(f"zone {name}"), INFO, None)
             for cert in sorted(self._of_group(name)):
                 self._loop.touch("cert", cert)
         self._take_sightings(name)
         if zone.unsigned and not before.warned_unsigned:
-            self._tell("tlsa-trouble", unsigned_text(name), WARNING, None)
+            self._tell("tlsa-trouble", Reason(InDns.ZONE_UNSIGNED, zone=name), WARNING, None)
         if self._has_files(zone) and zone.is_taken():
             try:
                 await tlsa_publish.confirm(self._means, name)
@@ -263,9 +265,10 @@ class ZoneWork:
         try:
             await self._publishing.threads.in_thread(ZONE_NOTE.write, path, zone.noted)
         except SslmError as err:
-            if str(err) != self._zones[name].unsaved:
-                self._tell("state-unsaved", f"{err}; it is tried again", WARNING, None)
-            self._zones.put(name, NotesWritten(str(err)))
+            if err.reason != self._zones[name].unsaved:
+                line = Reason(Happened.UNSAVED, said=err.reason)
+                self._tell("state-unsaved", line, WARNING, None)
+            self._zones.put(name, NotesWritten(err.reason))
         else:
             self._zones.put(name, NotesWritten())
 
@@ -299,7 +302,7 @@ class ZoneWork:
 
     def _tell_way_back(self, name: ZoneName, err: SslmError) -> None:
         place = f"zone {name}"
-        self._tell("tlsa-trouble", f"{place}: {err.text_beside(place)}", WARNING, None)
+        self._tell("tlsa-trouble", err.beside(place).of(place), WARNING, None)
 
     # --- whose records there are ---
 
@@ -337,18 +340,14 @@ class ZoneWork:
 
 
 def _not_taken(zone: ZoneName, paths: list[str]) -> Transient:
-    return Transient(
-        "no name server shows its new TLSA records, although restart_cmd "
-        f"succeeded; {', '.join(paths)} is as it was before; see in the name server's log whether "
-        "it can load the zone with them (named-checkzone), and whether its serial was raised",
-        about=f"zone {zone}",
-    )
+    several = len(paths) > 1 or None
+    why = Reason(Failed.TLSA_NOT_TAKEN, paths=tuple(paths), several=several)
+    return Transient(why, about=f"zone {zone}")
 
 
-def counted(content: Content) -> str:
-    """Return how many records a content has, in words."""
-    count = len(owned(content))
-    return f"{count or 'no'} TLSA record{'' if count == 1 else 's'}"
+def counted(content: Content) -> int:
+    """Return how many records a content has."""
+    return len(owned(content))
 
 
 def _stamp(path: str) -> object:
@@ -357,8 +356,3 @@ def _stamp(path: str) -> object:
     except OSError:
         return None
     return (info.st_mtime_ns, info.st_ino, info.st_size)
-
-
-def clock() -> float:
-    """Return the time by the event loop's clock, in seconds."""
-    return asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ sets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -19,16 +19,20 @@ from sslmd.core.dane.judging import dane_of
 from sslmd.core.dane.plan import ZoneView, decide_zone
 from sslmd.core.dane.verdict import Dane, Unknown
 from sslmd.core.dane.zone import KnownZone
-from sslmd.core.errors import SslmError, text_of
-from sslmd.core.jobs import Job, Look, Publish, Watch, ZoneJob
+from sslmd.core.errors import SslmError, reason_of
+from sslmd.core.jobs import Look, Publish, Watch, ZoneJob
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
-from sslmd.core.reason import Reason, said
+from sslmd.core.plain import plain
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
+from sslmd.core.words.sentence import say
 from sslmd.daemon.api.limits import ASKED_EVERY
-from sslmd.daemon.loop import Due, Loop
+from sslmd.daemon.loop import Due, Loop, OfItsJobs
 from sslmd.daemon.registry import Entry, Registry
-from sslmd.daemon.tell.journal import ERROR
+from sslmd.daemon.tell.journal import ERROR, Tell
 from sslmd.daemon.zone_watch import ZoneWatch
-from sslmd.daemon.zone_work import Tell, ZoneWork, clock, counted
+from sslmd.daemon.zone_work import ZoneWork, counted
+from sslmd.dns.bounds import clock
 from sslmd.dns.notes import noted_tlsa_zones
 from sslmd.workers.tools import Publishing
 
@@ -38,7 +42,7 @@ ASKED_AT_ONCE = 16
 NOBODY: frozenset[CertId] = frozenset()
 
 
-class Zones:
+class Zones(OfItsJobs):
     """The reconciler of the certificates' zones. One per daemon."""
 
     name = "zone"
@@ -121,10 +125,6 @@ class Zones:
         delay = timedelta(seconds=max(decision.again_at - now, SOON))
         return Due(wakes=(("look", self._site.now() + delay),))
 
-    def after(self, job: Job) -> Iterable[ZoneName]:
-        """Return the zone whose job has ended."""
-        return (job.zone,) if isinstance(job, ZoneJob) else ()
-
     # --- the jobs ---
 
     async def do(self, job: ZoneJob) -> None:
@@ -142,28 +142,27 @@ class Zones:
                     await self._watch.compare(name, asked=False)
         except Exception as err:
             # It must neither end the zone's turn for good nor be tried again at once.
-            text = text_of(err)
-            self._zones.put(name, JobBroke(f"{type(job).__name__}: {text}", clock()))
+            why = reason_of(err)
+            broke = Reason(InDns.JOB_BROKE, job=type(job).__name__, why=why)
+            self._zones.put(name, JobBroke(broke, clock()))
             if isinstance(err, SslmError):
-                self._tell("tlsa-trouble", f"zone {name}: {text}", ERROR, None)
+                self._tell("tlsa-trouble", why.of(f"zone {name}"), ERROR, None)
             else:
-                self._telling.bug(f"zone {name}: {text}", err)
+                self._telling.bug(f"zone {name}: {say(why)}", err)
 
     # --- what others ask ---
 
     @property
     def troubles(self) -> list[str]:
         """Why TLSA records cannot be published or looked at, of all zones."""
-        return [text for _, text, _ in self.troubled()]
+        return [plain(say(why)) for _, why in self.troubled()]
 
-    def troubled(self) -> list[tuple[ZoneName, str, Reason | None]]:
+    def troubled(self) -> list[tuple[ZoneName, Reason]]:
         """Return the zones with such troubles, by name, and the reason of each."""
         return [
-            (name, one.failed.text, one.failed.reason)
-            if one.failed is not None and one.failed.text
-            else (name, one.look_trouble, said(one.look_trouble))
+            (name, why)
             for name, one in sorted(self._zones.entries.items())
-            if one.trouble or one.look_trouble
+            if (why := one.trouble or one.look_trouble) is not None
         ]
 
     def known(self) -> list[tuple[ZoneName, KnownZone]]:
@@ -194,15 +193,15 @@ class Zones:
         ):
             yield
 
-    def dane(self, cert: CertId, entry: Entry) -> tuple[Dane, str]:
+    def dane(self, cert: CertId, entry: Entry) -> tuple[Dane, Reason | None]:
         """Return what is known of a certificate's records, and why DNS does not have them all."""
         zone = self.zone_of(cert)
         if zone is None or not entry.wanted.dane:
-            return dane_of(zone, cert, entry) if zone is not None else Unknown(), ""
+            return dane_of(zone, cert, entry) if zone is not None else Unknown(), None
         behind, wish = zone.trouble, zone.wish
         known = cert in self._site.config.services
         if wish is None or (known and self._work.cert_wish_of(cert) not in wish.certs):
-            behind = behind or zone.look_trouble or "its name servers are being told"
+            behind = behind or zone.look_trouble or Reason(InDns.TOLD_NOW)
         return dane_of(zone, cert, entry), behind
 
     async def may_roll(self, cert: CertId, name: SetName) -> Reason | None:
@@ -242,19 +241,16 @@ class Zones:
         async with self._places:
             await self._watch.compare(name, asked=True)
 
-    async def refresh(self, name: ZoneName) -> str:
-        """Give a zone's records to DNS anew, and look up its MX hosts; return what was done.
+    async def refresh(self, name: ZoneName) -> Reason | None:
+        """Give a zone's records to DNS again, and look up its MX hosts; return what was done.
 
-        Raises what publishing raises. "" where nothing here gives DNS any, and none are wanted.
+        Raises what publishing raises. None where nothing here gives DNS any, and none are wanted.
         """
-        if name not in self._zones:
-            return ""
-        given = await self._work.publish(name, again=True)
+        given = await self._work.publish(name, again=True) if name in self._zones else None
         if given is None:
-            return ""
-        records = counted(given.content.records)
+            return None
+        number = counted(given.content.records)
         if given.ours:
-            unfit = [f"not published: {text}" for _, text in given.unfit.values()]
-            return "; ".join((f"{records} given to DNS again", *given.remarks, *unfit))
-        way = f"to be put into the zone by you, see sslmctl dane {name.text}"
-        return f"{records} {way}" if given.content.records else ""
+            unfit = (Reason(InDns.NOT_PUBLISHED, why=why) for _, why in given.unfit.values())
+            return Reason(InDns.GIVEN_AGAIN, number=number).also(*given.remarks, *unfit)
+        return Reason(InDns.GIVE_YOURSELF, number=number, zone=name) if number else None

@@ -20,6 +20,7 @@ from sslmd.core.reason import Reason, Said
 from sslmd.core.records import zone_of
 from sslmd.dns.answers import LONGEST_CHAIN, targets_in
 from sslmd.dns.ask import NameServer
+from sslmd.dns.bounds import clock
 from sslmd.dns.nameservers import authoritative
 from sslmd.dns.owner_view import Alias, Made, Node
 from sslmd.dns.owners import Contradictory, OwnerFacts, OwnerLook
@@ -58,12 +59,12 @@ class Learnt:
     def recall(self, zone: ZoneName, owner: DomainName) -> OwnerFacts | None:
         """Return what is still known of an owner in a zone."""
         finding, until = self._findings.get((zone, owner), (None, 0.0))
-        return finding if _now() < until else None
+        return finding if clock() < until else None
 
     def note(self, finding: OwnerFacts) -> None:
         """Keep a finding if there is nothing to be done about it."""
         if finding.is_plain and not finding.silent:
-            until = _now() + min(finding.ttl, KEPT)
+            until = clock() + min(finding.ttl, KEPT)
             self._findings[finding.asked, finding.owner] = finding, until
 
 
@@ -191,7 +192,3 @@ class Aims:
         if alias is None and said is not None:
             raise Transient(Reason(Failed.ALIAS_UNKNOWN, owner=at, target=said.target, zone=zone))
         return alias
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -20,6 +20,7 @@ from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.reason import Reason, Said
 from sslmd.core.words.sentence import say
+from sslmd.dns.bounds import clock
 from sslmd.dns.manners import Manners, SharedQuestion, domain_of, manners_at
 from sslmd.net.dns_messages import (
     EXCHANGE,
@@ -234,7 +235,7 @@ class _Asking:
             try:
                 async with manners.place(about):
                     sent()
-                    began = asyncio.get_running_loop().time()
+                    began = clock()
                     try:
                         answer = await self._understood()
                     except Unasked:

@@ -52,7 +52,7 @@ class Bounds:
     @asynccontextmanager
     async def turn(self, *, quick: bool) -> AsyncIterator[None]:
         """Hold one of the turns; `quick`: the server answered its last question quickly."""
-        began = _now()
+        began = clock()
         try:
             if not quick:
                 await self._doubtful.acquire()
@@ -62,7 +62,7 @@ class Bounds:
                 self._release_doubtful(quick=quick)
                 raise
         finally:
-            self._waited(_now() - began)
+            self._waited(clock() - began)
         self.under_way += 1
         try:
             yield
@@ -78,7 +78,7 @@ class Bounds:
     def _waited(self, seconds: float) -> None:
         if seconds < LONG_WAIT:
             return
-        now = _now()
+        now = clock()
         self._longest = max(seconds, self._longest if now < self._told_until else 0.0)
         self._told_until = now + TOLD_FOR
 
@@ -94,7 +94,7 @@ class Bounds:
         """Return what the bounds cut off now, or lately."""
         cuts = sorted(self._cuts.items())
         told = [Reason(Failed.NOT_WATCHED, cut=cut, about=f"zone {zone}") for zone, cut in cuts]
-        if _now() < self._told_until:
+        if clock() < self._told_until:
             longest, lately = timedelta(seconds=round(self._longest)), timedelta(seconds=TOLD_FOR)
             most, doubtful = MOST_QUESTIONS, MOST_DOUBTFUL
             told.append(
@@ -122,5 +122,6 @@ def why_not_asked(address: str, *, foreign: bool) -> Reason | None:
     return Reason(Failed.ADDRESS_PRIVATE) if foreign and not is_public(address) else None
 
 
-def _now() -> float:
+def clock() -> float:
+    """Return the time by the event loop's clock, in seconds."""
     return asyncio.get_running_loop().time()

@@ -16,17 +16,18 @@ from datetime import UTC, datetime
 from functools import partial
 
 from sslmd.core.challenges import PATIENCE, ChallengesView, Patience
-from sslmd.core.errors import Failure, SslmError, Transient, Trouble, text_of, wait_after
+from sslmd.core.errors import Failure, SslmError, Transient, Trouble, reason_of, text_of, wait_after
 from sslmd.core.names import ZoneName
-from sslmd.core.plain import hour
 from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
+from sslmd.dns.bounds import clock
 from sslmd.dns.include import CHALLENGE_FILES
 from sslmd.dns.means import Means
 from sslmd.dns.notes import noted_zones
 from sslmd.dns.proving import OrderPart, WriteWait
 from sslmd.dns.publish import ChallengesPublished, Records, left_behind, make_files, publish
 
-Tell = Callable[[str, str], None]  # event and text, for the journal
+Tell = Callable[[str, Reason], None]  # event and what happened, for the journal
 Bug = Callable[[str, BaseException], None]  # text and what it was
 Touch = Callable[[ZoneName], None]  # whose challenges changed
 
@@ -68,8 +69,8 @@ class Challenges:
         await asyncio.gather(*(zone.flush() for zone in self._zones.values()))
         await self._means.runs.flush()
 
-    async def refresh(self, zone: ZoneName) -> str:
-        """Write a zone's records anew and run its command; return what was done."""
+    async def refresh(self, zone: ZoneName) -> Reason:
+        """Write a zone's records again and run its command; return what was done."""
         return await self._zone(zone).refresh()
 
     def enter(self, order: str, zones: Iterable[ZoneName]) -> None:
@@ -163,7 +164,7 @@ class _Zone:
         if part is None:
             return
         part.leave()
-        self._dirty_since = _clock()
+        self._dirty_since = clock()
         self._touch()
 
     def _wanted(self) -> Records:
@@ -207,19 +208,19 @@ class _Zone:
         """Note what is served now, and tell."""
         served = wanted - done.failed.keys()
         if served:
-            how = "sent to its primary" if self._means.updated(self._name) else "written"
-            text = f"{_count(len(served))} {how}"
+            updated = bool(self._means.updated(self._name)) or None
+            what = Reason(InDns.CHALLENGES_GIVEN, number=len(served), updated=updated)
         elif done.before:
-            text = "its challenge records were taken back"
+            what = Reason(InDns.CHALLENGES_BACK)
         else:
-            text = "no challenges, as it should be"
-        self._tell("dns-published", f"zone {self._name}: {text}")
+            what = Reason(InDns.NO_CHALLENGES)
+        self._tell("dns-published", what.of(f"zone {self._name}"))
         if done.stranded:
             self._tell("order-trouble", done.stranded)
         if done.left:
             self._later(Transient(done.left))
         elif done.failed:
-            self._not_before = _clock() + 1.0  # until the orders that failed have gone
+            self._not_before = clock() + 1.0  # until the orders that failed have gone
         else:
             self._served, self._trouble, self._not_before = wanted, None, 0.0
 
@@ -227,16 +228,16 @@ class _Zone:
         """What was to be taken back is tried again by the table."""
         now, attempts = datetime.now(UTC), self._trouble.attempts if self._trouble else 0
         failed = self._trouble = Trouble.of(err, attempts, now, jitter=_DICE.random())
-        self._not_before = _clock() + (failed.next_try - now).total_seconds()
-        at = hour(failed.next_try)
-        self._tell("order-trouble", f"{failed.text}; old challenge records are taken back at {at}")
+        self._not_before = clock() + (failed.next_try - now).total_seconds()
+        why = Reason(InDns.OLD_CHALLENGES, why=reason_of(err), at=failed.next_try)
+        self._tell("order-trouble", why)
 
     def _failed(self, err: Exception, batch: list[OrderPart]) -> None:
         """Tell those who wait; what was to be taken back is tried again by the table."""
         for part in batch:
             part.fail(err)
         if batch:
-            self._not_before = _clock() + wait_after(Failure.TRANSIENT, 1).total_seconds()
+            self._not_before = clock() + wait_after(Failure.TRANSIENT, 1).total_seconds()
             return
         if not isinstance(err, SslmError):
             self._bug(f"zone {self._name}: {text_of(err)}", err)
@@ -256,7 +257,7 @@ class _Zone:
         left, missing = await self._means.in_thread(look)
         if left:
             self._served = None
-            self._dirty_since = _clock()
+            self._dirty_since = clock()
             self._touch()
         elif missing:
             await self._make_files(missing)
@@ -273,16 +274,16 @@ class _Zone:
                 self._later(err)
                 self._touch()
             else:
-                text = "no challenges, as it should be"
-                self._tell("dns-published", f"zone {self._name}: {text}")
+                what = Reason(InDns.NO_CHALLENGES)
+                self._tell("dns-published", what.of(f"zone {self._name}"))
 
-    async def refresh(self) -> str:
+    async def refresh(self) -> Reason:
         self._served = None
         try:
             await self._publish_now()
         finally:
             self._touch()
-        return f"{_count(len(self._wanted()))} served again"
+        return Reason(InDns.CHALLENGES_AGAIN, number=len(self._wanted()))
 
     async def flush(self) -> None:
         if self._served != self._wanted():
@@ -299,11 +300,3 @@ class _Zone:
             task.cancel()
         if self._waits:
             await asyncio.wait(self._waits)
-
-
-def _count(number: int) -> str:
-    return f"{number or 'no'} challenge record{'' if number == 1 else 's'}"
-
-
-def _clock() -> float:
-    return asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
-from sslmd.core.reason import Reason, Said
+from sslmd.core.reason import Reason
 from sslmd.dns.answers import is_behind
 from sslmd.dns.ask import NameServer
 
@@ -28,12 +28,12 @@ class PublishedBy(StrEnum):
 class Behind:
     """A server that does not show the records of `owners`.
 
-    `fault`: why it gives no answer at all, "" if it gives one. `resolver`: one of `dns_xtra_ns`.
+    `fault`: why it gives no answer at all, None if it gives one. `resolver`: one of `dns_xtra_ns`.
     """
 
     server: NameServer
     owners: Sequence[DomainName]
-    fault: str = ""
+    fault: Reason | None = None
     serial: int | None = None
     resolver: bool = False
 
@@ -98,7 +98,7 @@ def missing(
 def _lack(one: Behind, primary: Primary | None, waited: timedelta | None) -> Reason:
     """Return what a server does instead of showing the records, without its name."""
     if one.fault:
-        return Reason(Failed.SERVERS_LACK, fault=Said(one.fault), waited=waited)
+        return Reason(Failed.SERVERS_LACK, fault=one.fault, waited=waited)
     owners = tuple(map(str, one.owners))
     why = Reason(Failed.SERVERS_LACK, owners=owners, waited=waited)
     if one.resolver or one.serial is None or primary is None or primary.serial is None:

@@ -17,7 +17,6 @@ from sslmd.core.dane.sighting import NameServerSeen, OwnerSeen
 from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
 from sslmd.core.reason import Reason
-from sslmd.core.words.sentence import say
 from sslmd.dns.answers import (
     delegation,
     end_of_chain,
@@ -86,7 +85,8 @@ async def look_at_server(
     """Return what one server shows at the owners."""
     waiting = sorted(set(owners), reverse=True)
     found: dict[DomainName, OwnerSeen[R]] = {}
-    silent = out_of_reach = ""
+    silent: Reason | None = None
+    out_of_reach: Reason | None = None
 
     async def ask_next() -> None:
         nonlocal silent, out_of_reach
@@ -98,9 +98,9 @@ async def look_at_server(
                 # The rest would have to wait as long, one after the other.
                 waiting.clear()
                 if isinstance(err, OutOfReach):
-                    out_of_reach = err.problem
+                    out_of_reach = err.why
                 else:
-                    silent = err.problem
+                    silent = err.why
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(AT_ONCE, len(waiting))):
@@ -118,23 +118,23 @@ async def look_at_owner(
     if error := error_in(answer):
         # BIND answers SERVFAIL where CNAMEs go in a circle, and shows them.
         fault = Reason(Failed.NS_ANSWERS, rcode=error["rcode"], owner=owner, type=kind.name)
-        return OwnerSeen(fault=say(fault), ttl=cname_ttl, cname=cname)
+        return OwnerSeen(fault=fault, ttl=cname_ttl, cname=cname)
     if not kind.recursive and not answer.is_authoritative:
         is_cut = delegation(answer, owner, zone) is not None
         fault = Reason(Failed.NS_NOT_AUTHORITATIVE, owner=owner)
-        return OwnerSeen(fault=say(fault), is_cut=is_cut)
+        return OwnerSeen(fault=fault, is_cut=is_cut)
     if kind.by_udp and not heard_by_udp(server):
-        return OwnerSeen(fault=say(Reason(Failed.NS_TCP_ALONE)))
+        return OwnerSeen(fault=Reason(Failed.NS_TCP_ALONE))
     # RFC 7671 §7: an alias may stand at the owner.
     end = end_of_chain(answer, here)
     records, ttl = kind.read(answer, end)
     serial = soa_serial(answer)
     if not records and end != here:
         fault = Reason(Failed.NS_CNAME, owner=owner, target=end)
-        return OwnerSeen(fault=say(fault), ttl=cname_ttl, cname=cname, serial=serial)
+        return OwnerSeen(fault=fault, ttl=cname_ttl, cname=cname, serial=serial)
     is_cut = end == here and not kind.recursive and _is_below(answer, owner, zone)
     signed = _signed_until(answer, end) if records and kind.dnssec else None
-    return OwnerSeen(records, max(ttl, cname_ttl), signed, "", cname, is_cut, serial)
+    return OwnerSeen(records, max(ttl, cname_ttl), signed, None, cname, is_cut, serial)
 
 
 async def zone_serial(asker: DnsAsker, server: NameServer, zone: ZoneName) -> int | None:

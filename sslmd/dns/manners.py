@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
 from sslmd.dns.answers import error_in
-from sslmd.dns.bounds import QUICK, bounds
+from sslmd.dns.bounds import QUICK, bounds, clock
 from sslmd.net.dns_messages import DnsAnswer
 
 # Questions under way at one server; at a resolver, which waits for others itself.
@@ -112,12 +112,12 @@ class Manners:
     @property
     def prefers_tcp(self) -> bool:
         """Whether it is asked by TCP first."""
-        return _now() < self._tcp_until
+        return clock() < self._tcp_until
 
     @property
     def limit_likely(self) -> bool:
         """Whether it answered so many questions lately that it may be at its limit."""
-        return _now() < self._limit_until
+        return clock() < self._limit_until
 
     @asynccontextmanager
     async def place(self, about: str) -> AsyncIterator[None]:
@@ -141,7 +141,7 @@ class Manners:
 
     def _wait(self) -> float:
         """Return in how many seconds the next question may be sent, and count it."""
-        now = _now()
+        now = clock()
         wait = self._next - now
         if self._useless >= USELESS:
             pause = LONGEST_PAUSE
@@ -178,7 +178,7 @@ class Manners:
 
     def answered(self, seconds: float) -> None:
         """It gave an answer to what was sent so many seconds ago."""
-        now = _now()
+        now = clock()
         self._quick = seconds <= QUICK
         self._answers.append(now)
         if len(self._answers) == BURST and now - self._answers[0] <= WITHIN:
@@ -209,7 +209,7 @@ class Manners:
         """It answered by TCP alone: it limits what it sends by UDP, if it ever sends anything."""
         if not self.by_udp:
             return
-        self._tcp_until = _now() + BY_TCP
+        self._tcp_until = clock() + BY_TCP
         self.pause = 0.0
 
     def not_by_tcp(self) -> None:
@@ -226,7 +226,7 @@ class Manners:
         alive = bool(self._answers and self._answers[-1] >= sent) or self.limit_likely
         if alive and self.attempts > 1 and sent >= self._slowed:
             self.pause = min(max(self.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
-            self._slowed = _now()
+            self._slowed = clock()
         return alive
 
     def give_up(self, err: Exception, about: str = "") -> None:
@@ -261,7 +261,3 @@ def manners_at(address: str, port: int, *, recursive: bool = False) -> Manners:
         known[key] = Manners(recursive=recursive)
     known.move_to_end(key)
     return known[key]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

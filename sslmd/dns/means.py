@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from sslmd.config.model import Argv, Config, DnsPrimary
+from sslmd.core.errors import reason_of
 from sslmd.core.names import ZoneName
+from sslmd.core.reason import Reason
 from sslmd.dns.command import Change
 from sslmd.dns.resolver import Resolver
 from sslmd.dns.runs import Pace, Runs
@@ -17,7 +19,7 @@ from sslmd.processes import InThread
 from sslmd.store.layout import Tree
 
 
-def _unheard(event: str, text: str) -> None:
+def _unheard(event: str, what: Reason) -> None:
     """Nobody listens."""
 
 
@@ -39,7 +41,7 @@ class Means:
 
     `established`: whether a zone had certificates in use when the daemon started; what is not there
     then is not included by it either. `resting`: to be held while what is done in a lane only waits
-    for a run. `tell`: takes the event and text of what fails when nobody waits for it. `net`: who
+    for a run. `tell`: takes the event and reason of what fails when nobody waits for it. `net`: who
     reads what name servers send.
     """
 
@@ -51,7 +53,7 @@ class Means:
     pace: Pace = field(default_factory=Pace)
     established: Callable[[ZoneName], bool] = _not_established
     resting: Callable[[str], AbstractContextManager[None]] = keep_place
-    tell: Callable[[str, str], None] = _unheard
+    tell: Callable[[str, Reason], None] = _unheard
     net: Asker = field(default_factory=Nobody)
     runs: Runs = field(init=False)
 
@@ -84,5 +86,7 @@ class Means:
         """
         if changes and not self.established(zone):
             self.runs.along(
-                zone, tuple(changes), lambda err: self.tell(event, f"zone {zone}: {err}")
+                zone,
+                tuple(changes),
+                lambda err: self.tell(event, reason_of(err).of(f"zone {zone}")),
             )

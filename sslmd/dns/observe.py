@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from sslmd.core.errors import Transient
 from sslmd.core.names import ZoneName
+from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
 from sslmd.dns.ask import DnsAsker, NameServer, Unanswered
 from sslmd.dns.diagnosis import Behind, Primary, PublishedBy, missing
@@ -208,9 +209,9 @@ class _ServerAsked:
         self._asker = asker
         self.server = server
         self.recursive = kind.recursive
-        self.fault = ""
+        self.fault: Reason | None = None
         self.serial: int | None = None
-        self.out_of_reach = ""
+        self.out_of_reach: Reason | None = None
         self._zone = zone
         self._kind = kind
         self._unseen = records
@@ -230,6 +231,6 @@ class _ServerAsked:
         }
         self.out_of_reach = seen.out_of_reach
         faults = (one.fault for one in seen.owners.values())
-        self.fault = seen.out_of_reach or seen.silent or next(filter(None, faults), "")
+        self.fault = seen.out_of_reach or seen.silent or next(filter(None, faults), None)
         serials = [one.serial for one in seen.owners.values() if one.serial is not None]
         self.serial = serials[-1] if serials else None

@@ -8,15 +8,16 @@ serves the records; that is `observe`.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sslmd.core.errors import Permanent, SslmError, together
+from sslmd.core.errors import Permanent, SslmError, several, together
 from sslmd.core.failed import Failed
 from sslmd.core.names import ZoneName
 from sslmd.core.reason import Reason
 from sslmd.core.records import TxtRecord
+from sslmd.core.seen import InDns
 from sslmd.dns.include import CHALLENGE_FILES, TTL
 from sslmd.dns.means import Means
 from sslmd.dns.notes import UPDATE, RecordNote, read_note, write_note
@@ -62,14 +63,14 @@ async def make_files(means: Means, zone: ZoneName, folders: Collection[str]) -> 
 class ChallengesPublished:
     """How it went: what each record that could not be published failed with.
 
-    `left`: why something of old is still in DNS that should not be, "" if nothing is; `stranded`:
+    `left`: why something of old is still in DNS that should not be, None if nothing is; `stranded`:
     what nobody here can take back any more, or put into one of several folders. `before`: what may
     have been there.
     """
 
     failed: dict[TxtRecord, SslmError]
-    left: str = ""
-    stranded: str = ""
+    left: Reason | None = None
+    stranded: Reason | None = None
     before: Records = NONE
 
 
@@ -86,7 +87,7 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPu
         raise Permanent(Reason(Failed.NO_WAY_TO_PUBLISH), about=f"zone {zone}")
     before = there = noted.content
     now = (UPDATE,) if primary is not None else folders
-    stranded = ""
+    stranded = None
     if before and any(one not in now for one in noted.means):
         stranded = await _take_back(means, zone, noted, now)
         there = before if any(one in now for one in noted.means) else NONE
@@ -103,11 +104,12 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPu
                 raise together(problems)
             asked = means.runs.ask(zone, changes)
         await means.answer(f"challenges {zone}", asked)
-        left = ""
+        left = None
         if problems and wanted:
-            stranded = "; ".join(filter(None, (stranded, *map(str, problems))))
+            told = [one.reason for one in problems]
+            stranded = _all_of(told if stranded is None else [stranded, *told])
         elif problems:
-            left = str(together(problems))
+            left = _all_of([one.reason for one in problems])
         if not left:
             await note(wanted)
         return ChallengesPublished({}, left, stranded, before)
@@ -119,25 +121,29 @@ async def publish(means: Means, zone: ZoneName, wanted: Records) -> ChallengesPu
     # answer may be there.
     refused = {one for one, err in failed.items() if isinstance(err, Permanent)}
     await note((wanted - refused) | stay.keys())
-    left = "; ".join(dict.fromkeys(map(str, stay.values())))
+    left = _all_of([one.reason for one in stay.values()])
     return ChallengesPublished(failed, left, stranded, before)
 
 
 async def _take_back(
     means: Means, zone: ZoneName, noted: RecordNote[Records], now: Collection[str]
-) -> str:
+) -> Reason | None:
     """Take back what was published by other means than now; return why it could not be."""
     unused = [one for one in noted.means if one not in (UPDATE, *now)]
     _, refused = await write_files(means, zone, CHALLENGE_FILES, unused, NONE)
-    names = ", ".join(sorted({record.owner.text for record in noted.content}))
-    stay = f"old challenges stay in DNS, remove them there: {names}"
-    problems = [f"{err}; {stay}" for err in refused]
+    names = tuple(sorted({record.owner.text for record in noted.content}))
+    stay = Reason(InDns.CHALLENGES_STAY, owners=names)
+    problems = [err.reason.also(stay) for err in refused]
     if UPDATE in noted.means and UPDATE not in now:
         primary = means.config().primary_for(zone)
         if primary is None:
-            problems.append(f"zone {zone}: {stay}")
+            problems.append(stay.of(f"zone {zone}"))
         else:
             changes = txt_changes((), noted.content, 0)
             failed = await change_owners(zone, primary, changes, means.resolver)
-            problems += [f"{err}; {stay}" for err in dict.fromkeys(map(str, failed.values()))]
-    return "; ".join(problems)
+            problems += [err.reason.also(stay) for err in failed.values()]
+    return _all_of(problems)
+
+
+def _all_of(problems: Sequence[Reason]) -> Reason | None:
+    return several(problems) if problems else None

@@ -20,6 +20,7 @@ from sslmd.dns.answers import (
     plain_name,
 )
 from sslmd.dns.ask import DnsAsker, Mute, NameServer, Unanswered, of_server
+from sslmd.dns.bounds import clock
 from sslmd.net.dns_messages import DnsAnswer, RecordSet
 
 # Seconds for an answer, all resolvers and tries together, and for one of them to answer.
@@ -127,7 +128,7 @@ class Resolver:
         """Return the resolvers, in order. Raises `Transient` if the system names none."""
         if self._given is not None:
             return self._given
-        now = asyncio.get_running_loop().time()
+        now = clock()
         try:
             info = os.stat(self._file)
             stamp = (info.st_mtime_ns, info.st_ino, info.st_size)

@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 
 from sslmd.config.model import Argv, Config
 from sslmd.core.errors import Overdue, SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.host.commands import is_per_zone
 from sslmd.core.names import ZoneName
+from sslmd.core.reason import Reason
+from sslmd.dns.bounds import clock
 from sslmd.dns.command import Change, DnsCommand
 from sslmd.processes import InThread
 
@@ -111,7 +114,7 @@ class Runs:
 
         For what nobody waits for. `failed` is called if it fails.
         """
-        answer = self._ask(zone, changes, _clock() + self.pace.along)
+        answer = self._ask(zone, changes, clock() + self.pace.along)
 
         def tell(done: asyncio.Future[None]) -> None:
             if not done.cancelled() and isinstance(err := done.exception(), Exception):
@@ -129,7 +132,7 @@ class Runs:
             return answer
         alone = all(is_per_zone(argv, pass_zones=dns.pass_zones) for argv in dns.restart)
         lane = self._lanes.setdefault(zone if alone else None, _Lane(self, self.command))
-        lane.take_in(zone, _RunAsked(tuple(changes), answer, _clock(), until))
+        lane.take_in(zone, _RunAsked(tuple(changes), answer, clock(), until))
         return answer
 
     @property
@@ -198,7 +201,7 @@ class _Lane:
                 if rest is not None and rest <= 0:
                     groups, self._waiting = self._waiting, {}
                     await self._guarded(groups)
-                    self._ended_at = _clock()
+                    self._ended_at = clock()
                 elif self._alone:
                     zone = next(iter(self._alone))
                     group = [one for one in self._alone.pop(zone) if not one.answer.done()]
@@ -224,7 +227,7 @@ class _Lane:
         every = [one for group in self._waiting.values() for one in group]
         if not every or self._hurry:
             return 0.0 if every else None
-        pace, now = self.runs.pace, _clock()
+        pace, now = self.runs.pace, clock()
         ends = [one.until for one in every if one.until is not None]
         if urgent := [one.at for one in every if one.until is None]:
             ends.append(max(min(urgent), self._ended_at) + pace.longest)
@@ -337,10 +340,7 @@ def _units(group: _Group, put: Sequence[Change]) -> list[_Group]:
 def _put_back(zone: ZoneName, error: Exception) -> Exception:
     if not isinstance(error, SslmError):
         return error
-    return Transient(
-        f"{error} (zone {zone}: without its new records the command succeeds, so its include "
-        "files have what they held before; see whether one of these names has a CNAME there)"
-    )
+    return Transient(Reason(Failed.PUT_BACK, why=error.reason, zone=zone))
 
 
 def _answer(group: _Group, error: Exception | None) -> None:
@@ -355,7 +355,3 @@ def _answer(group: _Group, error: Exception | None) -> None:
 def _cancel(group: _Group) -> None:
     for one in group:
         one.answer.cancel()
-
-
-def _clock() -> float:
-    return asyncio.get_running_loop().time()

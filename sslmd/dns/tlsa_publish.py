@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from sslmd.core.dane.tlsa import Content, TlsaSet
-from sslmd.core.errors import Permanent, SslmError, Transient, together
+from sslmd.core.errors import Permanent, SslmError, Transient, several, together
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 from sslmd.dns import before
 from sslmd.dns.include import TLSA_FILES, records_in, says
 from sslmd.dns.means import Means
@@ -33,21 +36,19 @@ from sslmd.store.layout import tlsa_file
 
 TlsaNote = RecordNote[Content]
 
-_UNSURE = "its name servers may not have got what they were last given"
-
-MOST_OWNERS = 3  # that a text names
+MOST_OWNERS = 3  # that a reason names
 
 
 @dataclass(frozen=True, slots=True)
 class TlsaPublished:
     """How it went. `before`: what may have been in DNS.
 
-    `left`: why records that are not wanted any more may still be there, and the way out; "" if
+    `left`: why records that are not wanted any more may still be there, and the way out; None if
     none are. `given`: name servers were made to take something; all was there already if not.
     """
 
     before: Content
-    left: str = ""
+    left: Reason | None = None
     given: bool = True
 
 
@@ -56,8 +57,8 @@ def published(means: Means, zone: ZoneName) -> Content:
     return _noted(means, zone).content
 
 
-def differs(means: Means, zone: ZoneName, content: Content) -> str:
-    """Return why what was given to DNS is not `content`; "" if it is.
+def differs(means: Means, zone: ZoneName, content: Content) -> Reason | None:
+    """Return why what was given to DNS is not `content`; None if it is.
 
     Blocks. Raises ValueError for what cannot be in the zone. Where what is there was written by
     ssl-mgr or others, comments and lifetimes do not count.
@@ -65,18 +66,15 @@ def differs(means: Means, zone: ZoneName, content: Content) -> str:
     TLSA_FILES.render(zone, content)
     content = _plain(content)
     note, now = _look(means, zone)
-    others = ""
+    others = None
     if content and set(note.means) != set(now):
-        others = (
-            f"TLSA records were published by {', '.join(note.means) or 'nobody'}, and now are by "
-            f"{', '.join(now) or 'nobody'}"
-        )
+        others = Reason(InDns.OTHER_MEANS, before=tuple(note.means) or None, now=now or None)
     return (
         _change(note, content)
         or others
         or files_differ(zone, _folders(now), content)
         or copy_differs(means, zone, content)
-        or (_UNSURE if note.under_way else "")
+        or (Reason(InDns.UNSURE) if note.under_way else None)
     )
 
 
@@ -103,11 +101,7 @@ async def publish(
     content = _plain(content)
     note, now = await means.in_thread(lambda: _look(means, zone))
     if content and not now:
-        raise Permanent(
-            "there is no way to publish TLSA records; write tlsa_dirs in [dns], "
-            "or update = true in its [[dns_primary]]",
-            about=f"zone {zone}",
-        )
+        raise Permanent(Reason(Failed.NO_WAY_FOR_TLSA), about=f"zone {zone}")
     if not (now or note.means or note.content):
         return TlsaPublished({}, given=False)
     new = bool(_change(note, content) or note.under_way) or set(note.means) != set(now)
@@ -261,7 +255,7 @@ async def _put_right(means: Means, zone: ZoneName, now: Collection[str], content
 
 async def _take_back(
     means: Means, zone: ZoneName, note: TlsaNote, content: Content, now: Collection[str]
-) -> tuple[str, bool]:
+) -> tuple[Reason | None, bool]:
     """Take back what is there by other means than now, which serve already.
 
     Returns why something may be left, and whether that may work later.
@@ -284,20 +278,19 @@ async def _take_back(
     # Only what is not wanted at all: the zone is the same, whoever put a record into it.
     gone = without(note.content, content)
     if UPDATE in now or UPDATE not in note.means or not gone:
-        return "", False
+        return None, False
     primary = means.config().primary_for(zone)
     if primary is None:
         return _stay(gone), False
     problems = await change_owners(zone, primary, tlsa_changes(gone, {}), means.resolver)
     if not problems:
-        return "", False
-    texts = "; ".join(dict.fromkeys(map(str, problems.values())))
+        return None, False
     again = any(isinstance(err, Transient) for err in problems.values())
-    return f"{texts}; {_stay(problems)}", again
+    return several([one.reason for one in problems.values()]).also(_stay(problems)), again
 
 
-def _stay(owners: Iterable[DomainName]) -> str:
-    return f"old TLSA records may still be in DNS, remove them there: {_some(owners)}"
+def _stay(owners: Iterable[DomainName]) -> Reason:
+    return _of_owners(InDns.STAY, owners)
 
 
 # --- what is there ---
@@ -334,18 +327,14 @@ def _noted(means: Means, zone: ZoneName) -> TlsaNote:
     return RecordNote(content, folders if content else ())
 
 
-def _change(note: TlsaNote, new: Content) -> str:
-    """Return what is to change of what is noted; "" if nothing is."""
+def _change(note: TlsaNote, new: Content) -> Reason | None:
+    """Return what is to change of what is noted; None if nothing is."""
     was, will = records_in(note.content), records_in(new)
     if changed := [owner for owner in sorted({*was, *will}) if was.get(owner) != will.get(owner)]:
-        return f"the TLSA records of {_some(changed)} are to change"
+        return _of_owners(InDns.RECORDS_CHANGE, changed)
     others = [owner for owner in sorted(will) if note.content[owner].ttl != new[owner].ttl]
     # ssl-mgr's files do not always tell a lifetime; what is served stays as it is.
-    return (
-        f"the TLSA records of {_some(others)} are to have another TTL"
-        if (others and note.ours)
-        else ""
-    )
+    return _of_owners(InDns.TTL_CHANGES, others) if others and note.ours else None
 
 
 def _plain(content: Content) -> dict[DomainName, TlsaSet]:
@@ -356,10 +345,10 @@ def _folders(means: Iterable[str]) -> list[str]:
     return [one for one in means if one != UPDATE]
 
 
-def _some(owners: Iterable[DomainName]) -> str:
+def _of_owners(code: InDns, owners: Iterable[DomainName]) -> Reason:
     names = sorted(owner.text for owner in owners)
-    more = f" and {len(names) - MOST_OWNERS} more" if len(names) > MOST_OWNERS else ""
-    return ", ".join(names[:MOST_OWNERS]) + more
+    some, more = tuple(names[:MOST_OWNERS]), len(names[MOST_OWNERS:]) or None
+    return Reason(code, owners=some, more=more)
 
 
 # --- notes ---

@@ -13,6 +13,7 @@ from sslmd.core.dane.tlsa import Content
 from sslmd.core.errors import Permanent, SslmError
 from sslmd.core.names import ZoneName
 from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 from sslmd.dns import before
 from sslmd.dns.command import Change
 from sslmd.dns.include import MOST_TLSA, TLSA_FILES, IncludeKind, says
@@ -118,28 +119,28 @@ def _write(
     return done, failed
 
 
-def files_differ(zone: ZoneName, folders: Iterable[str], content: Content) -> str:
-    """Return what is wrong with the include files, "" if nothing is. Blocks."""
+def files_differ(zone: ZoneName, folders: Iterable[str], content: Content) -> Reason | None:
+    """Return what is wrong with the include files, None if nothing is. Blocks."""
     for folder in folders:
         if os.path.isdir(folder):
             if problem := _file_differs(tlsa_file(folder, zone), zone, content):
                 return problem
         elif content:  # without anything to say, nobody lacks the folder
-            return f"the directory {folder} is not there"
-    return ""
+            return Reason(InDns.NO_FOLDER, folder=folder)
+    return None
 
 
-def copy_differs(means: Means, zone: ZoneName, content: Content) -> str:
+def copy_differs(means: Means, zone: ZoneName, content: Content) -> Reason | None:
     """Return what is wrong with the copy in the production tree: without records, it may lack."""
     path = tlsa_file(copy_folder(means, zone), zone)
-    return _file_differs(path, zone, content) if content or os.path.lexists(path) else ""
+    return _file_differs(path, zone, content) if content or os.path.lexists(path) else None
 
 
-def _file_differs(path: str, zone: ZoneName, content: Content) -> str:
+def _file_differs(path: str, zone: ZoneName, content: Content) -> Reason | None:
     try:
         found = files.read_shared(path, MOST_TLSA)
     except FileNotFoundError:
-        return f"{path} is not there"
+        return Reason(InDns.NO_FILE, path=path)
     except SslmError as err:
-        return str(err)
-    return "" if says(found, zone, content) else f"{path} was changed by others"
+        return err.reason
+    return None if says(found, zone, content) else Reason(InDns.FILE_CHANGED, path=path)

@@ -23,6 +23,7 @@ from sslmd.console.health import (
     host_problems,
     net_problems,
     net_remarks,
+    own_problems,
     problems,
     refusal_line,
     zone_problems,
@@ -176,6 +177,7 @@ def _troubles(running: Running, now: datetime, unused: Collection[str]) -> list[
     status = running.status
     zones = zone_problems(status, running.certs, every=True)
     beside = host_problems(status) + zones + dh_problems(status)
+    beside += [text for _, text in own_problems(status)]
     apart = [odd("daemon", text) for text in net_problems(status) + net_remarks(status)]
     return found + [wrong("daemon", text) for text in beside] + apart
 

@@ -21,6 +21,7 @@ from sslmd.core.errors import SslmError
 from sslmd.core.names import DomainName, machine_of
 from sslmd.core.plain import some_of
 from sslmd.core.words.doctor import Diagnosis
+from sslmd.core.words.sentence import say
 from sslmd.doctor.daemon import Running, files_in_place
 from sslmd.doctor.dns import addresses_of
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, acme_ca, alike, unseen, well, wrong
@@ -159,6 +160,8 @@ class _Judge:
 
         async def judge(pair: tuple[_TestedName, NotShown]) -> Symptom:
             name, missing = pair
+            if missing.untried:
+                return unseen("http-01", say(missing.told))
             if missing.out_of_reach and not missing.led:
                 return await self._unreached(name, missing)
             return await self._unfit(name, missing, fine.get((name.group, missing.address)))
@@ -173,7 +176,7 @@ class _Judge:
     async def _unfit(self, name: _TestedName, missing: NotShown, other: str | None) -> Symptom:
         """Something answers, and does not show the file. `other`: a name for which it does."""
         folder = f"{self.web.server_dir}/{name.group}"
-        facts = {"said": missing.text, "folder": folder, "paste": _paste(folder)}
+        facts = {"said": say(missing.told), "folder": folder, "paste": _paste(folder)}
         if missing.led:
             return wrong("http-01", Diagnosis.HTTP_LED, **facts)
         if missing.status == _FORBIDDEN:
@@ -197,11 +200,11 @@ class _Judge:
             family = "IPv6" if is_six else "IPv4"
             return unseen("http-01", Diagnosis.HTTP_NO_ROUTE, address=address, family=family)
         if not is_six and await self._shown_by_server(name):
-            facts = {"said": missing.text, "servers": ", ".join(self.web.servers)}
+            facts = {"said": say(missing.told), "servers": ", ".join(self.web.servers)}
             return unseen("http-01", Diagnosis.HTTP_NAT, **facts, name=name.text)
         other = next(iter(self.seen[name].shown), "") if is_six else ""
         finding = wrong if is_six or self.web.http_check else unseen
-        facts = {"said": missing.text, "other": other}
+        facts = {"said": say(missing.told), "other": other}
         return finding("http-01", Diagnosis.HTTP_SILENT, **facts, is_six=is_six)
 
     async def _shown_by_server(self, name: _TestedName) -> bool:

@@ -25,6 +25,7 @@ from sslmd.core.plain import some_of
 from sslmd.core.spec import CertFacts
 from sslmd.core.state import Server, ServerPhase
 from sslmd.core.words.doctor import Diagnosis
+from sslmd.core.words.sentence import say
 from sslmd.doctor.daemon import Running
 from sslmd.doctor.symptoms import Checkup, Symptom, Symptoms, odd, unseen, well, wrong
 from sslmd.net.probe_messages import Reach, Served
@@ -262,7 +263,9 @@ async def _ask(
 def _silent(place: _Place, one: Served, others: Sequence[Served]) -> Symptom:
     """Judge an address that takes no connection, together with all that are silent alike."""
     alike = [each for each in others if (each.reach, each.problem) == (one.reach, one.problem)]
-    text = f"{', '.join(each.address for each in alike)} {one.problem}"
+    text = f"{', '.join(each.address for each in alike)} {say(one.what)}"
+    if one.reach is Reach.NOT_TRIED:
+        return unseen("ports", Diagnosis.PLACE_UNKNOWN, place=place, said=text)
     if one.reach is Reach.NO_ROUTE:
         return unseen("ports", Diagnosis.PLACE_NO_ROUTE, place=place, said=text)
     return _mute(place, text)
@@ -286,9 +289,9 @@ def _judge(
     for served, one in seen:
         where = f"[{place.kind}] {served.address} port {served.port}"
         if served.leaf is None:
-            yield _mute(place, f"{served.address} {served.problem}")
+            yield _mute(place, f"{served.address} {say(served.what)}")
         elif one is None:
-            yield unseen("ports", Diagnosis.NONE_IN_USE, kind=place.kind, served=served)
+            yield unseen("ports", Diagnosis.NONE_IN_USE, kind=place.kind, served=say(served.told))
         elif served.leaf == one.leaf:
             good.setdefault(where, []).append(str(one.cert))
         else:
@@ -311,7 +314,7 @@ def _foreign(
         "ports",
         Diagnosis.SERVES_WRONG,
         kind=place.kind,
-        served=served,
+        served=say(served.told),
         other=other,
         foreign=other is None,
         cert=one.cert,

@@ -20,7 +20,10 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from sslmd.core.names import shown
+from sslmd.core.plain import plain
+from sslmd.core.seen import AtPort
 from sslmd.core.starttls import ProbeWord
+from sslmd.net.probe_messages import MOST_PHRASE, LookEnd
 from sslmd.net.starttls import farewell
 
 T = TypeVar("T")
@@ -54,13 +57,16 @@ async def in_thread(call: Callable[[], T]) -> T:
 
 
 class HandshakeError(Exception):
-    """There was no handshake, and why, in a phrase that goes on after "it".
+    """There was no handshake, and what was met instead.
 
     `unsuited`: the server has none of the cipher suites that were offered, it says.
     """
 
-    def __init__(self, text: str, *, unsuited: bool = False) -> None:
-        super().__init__(text)
+    def __init__(
+        self, code: AtPort, said: str = "", number: int | None = None, *, unsuited: bool = False
+    ) -> None:
+        super().__init__(code, said)
+        self.met = LookEnd(code, plain(said, MOST_PHRASE), number)
         self.unsuited = unsuited
 
 
@@ -80,7 +86,7 @@ async def handshake(
     try:
         tls = _context(ciphers).wrap_bio(incoming, outgoing, server_hostname=_sni(name))
     except (ValueError, TypeError):
-        raise HandshakeError(f"cannot be asked for {shown(name)}, which is no name") from None
+        raise HandshakeError(AtPort.NO_NAME, shown(name)) from None
     group = _Group() if ciphers == OLD else None
     received = 0
     while True:
@@ -96,23 +102,23 @@ async def handshake(
             if unsuited and _chain_of(tls):
                 # It has shown its certificate, so there was a suite (RFC 5246 §7.4.6: a server that
                 # insists on a client's certificate answers with this alert).
-                raise HandshakeError("wants a certificate of the client") from None
-            raise HandshakeError(f"has no TLS for us: {why}", unsuited=unsuited) from None
+                raise HandshakeError(AtPort.WANTS_CLIENT) from None
+            raise HandshakeError(AtPort.NO_TLS, why, unsuited=unsuited) from None
         try:
             piece = await reader.read(_PIECE)
         except OSError as err:
-            raise HandshakeError(f"breaks the handshake off: {system_words(err)}") from None
+            raise HandshakeError(AtPort.HANDSHAKE_BROKEN, system_words(err)) from None
         if not piece:
-            raise HandshakeError("closes the connection in the handshake")
+            raise HandshakeError(AtPort.HANDSHAKE_CLOSED)
         received += len(piece)
         if received > MOST_BYTES:
-            raise HandshakeError(f"sends more than {MOST_BYTES >> 10} KiB and no end of handshake")
+            raise HandshakeError(AtPort.HANDSHAKE_LONG, number=MOST_BYTES >> 10)
         if group is not None:
             group.measure(piece)
         incoming.write(piece)
     chain = _chain_of(tls)
     if not chain:
-        raise HandshakeError("shows no certificate")
+        raise HandshakeError(AtPort.SHOWS_NONE)
     with suppress(ssl.SSLError):
         if said := farewell(word):
             tls.write(said)
@@ -151,10 +157,7 @@ class _Group:
             if self._messages[0] == self._KEY_EXCHANGE:
                 self._done = True
                 if (bits := int.from_bytes(self._messages[4:6], "big") * 8) > MOST_DH_BITS:
-                    raise HandshakeError(
-                        f"has a Diffie-Hellman group of {bits} bits, and more than {MOST_DH_BITS} "
-                        "are not calculated; give it one of 4096 at most"
-                    )
+                    raise HandshakeError(AtPort.DH_LONG, number=bits)
                 return
             size = 4 + int.from_bytes(self._messages[1:4], "big")
             if len(self._messages) < size:

@@ -17,7 +17,6 @@ import asyncio
 import http.client
 import io
 import ipaddress
-import os
 import re
 import socket
 import ssl
@@ -28,15 +27,16 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from sslmd import __version__
 from sslmd.core.addresses import is_public
-from sslmd.core.names import shown
 from sslmd.core.plain import plain
-from sslmd.net.handshake import ANY
+from sslmd.core.seen import AtPort
+from sslmd.net.handshake import ANY, system_words
 from sslmd.net.probe_messages import (
     MOST_PHRASE,
     MOST_URL,
     LedTo,
     LookAtChallenge,
     LookAtSite,
+    LookEnd,
     NotShown,
     Shown,
     SiteSeen,
@@ -60,15 +60,28 @@ _SAFE = "!$%&'()*+,/:;=?@~"  # in what a redirect names, as it stands there
 
 
 class _WrongError(Exception):
-    """What is wrong with an answer, in a phrase that goes on after "it"."""
+    """What is wrong with an answer."""
 
-    def __init__(self, text: str, status: int = 0) -> None:
-        super().__init__(text)
+    def __init__(
+        self,
+        code: AtPort,
+        said: str = "",
+        number: int | None = None,
+        *,
+        status: int = 0,
+        long: bool = False,
+    ) -> None:
+        super().__init__(code, said)
+        self.met = LookEnd(code, plain(said, MOST_PHRASE), number, long)
         self.status = status
 
 
 class _OutOfReachError(Exception):
     """Nobody answers, and why."""
+
+    def __init__(self, code: AtPort, said: str = "") -> None:
+        super().__init__(code, said)
+        self.met = LookEnd(code, plain(said, MOST_PHRASE))
 
 
 class _LedError(Exception):
@@ -95,22 +108,18 @@ async def look(asked: LookAtChallenge) -> Shown | NotShown | LedTo:
         async with asyncio.timeout(asked.left):
             body = await _follow(seen)
         if body.rstrip() != asked.content.encode():
-            raise _WrongError(f"shows something else: {_told(body)}", http.client.OK)
+            raise _something_else(body)
     except _LedError as err:
-        return LedTo(err.name, seen.url, seen.redirects, _phrase(seen.via), seen.led)
+        return LedTo(err.name, seen.url, seen.redirects, seen.led)
     except TimeoutError:
-        what = "answer" if seen.connected else "connection"
-        text = f"{seen.via}: no {what} within {asked.seconds:g} s"
-        return NotShown(address, _phrase(text), out_of_reach=not seen.connected, led=seen.led)
+        code = AtPort.ANSWERS_LATE if seen.connected else AtPort.CONNECTS_LATE
+        late = LookEnd(code, number=asked.seconds)
+        return NotShown(address, late, out_of_reach=not seen.connected, led=seen.led)
     except _OutOfReachError as err:
-        return NotShown(address, _phrase(f"{seen.via}: {err}"), out_of_reach=True, led=seen.led)
+        return NotShown(address, err.met, out_of_reach=True, led=seen.led)
     except _WrongError as err:
-        return NotShown(address, _phrase(f"{seen.via} {err}"), status=err.status, led=seen.led)
+        return NotShown(address, err.met, status=err.status, led=seen.led)
     return Shown()
-
-
-def _phrase(text: str) -> str:
-    return plain(text, MOST_PHRASE)
 
 
 @dataclass(slots=True)
@@ -130,12 +139,6 @@ class _Fetch:
     connected: bool = False
 
     @property
-    def via(self) -> str:
-        """The address, and where it has led to."""
-        led = f" (redirected to {shown(self.led, 200)})" if self.redirects else ""
-        return f"{self.address}{led}"
-
-    @property
     def led(self) -> str:
         """The server that it has led to, "" for nowhere else."""
         with suppress(ValueError):
@@ -146,27 +149,21 @@ class _Fetch:
     def go_on(self, location: str) -> None:
         """Follow a redirect."""
         if self.redirects == MOST_REDIRECTS:
-            raise _WrongError(f"redirects again, the {MOST_REDIRECTS + 1}th time")
+            raise _WrongError(AtPort.REDIRECTS_ON, number=MOST_REDIRECTS)
         try:
             self.url = urljoin(self.url, location)
         except ValueError:
-            raise _WrongError("redirects to what is no URL") from None
+            raise _WrongError(AtPort.REDIRECT_ODD) from None
         if len(self.url) > MOST_URL:
-            raise _WrongError(f"leads to a URL of more than {MOST_URL >> 10} KiB")
+            raise _WrongError(AtPort.REDIRECT_LONG, number=MOST_URL >> 10)
         self.redirects += 1
         self.connected = False
         self.led_to = None
         place, port = _parts(self.url)
         if port not in self.ports:
-            raise _WrongError(
-                f"leads to port {port}, and CAs follow redirects to 80 and 443 only; redirect "
-                "there, or not at all below /.well-known/acme-challenge/"
-            )
+            raise _WrongError(AtPort.REDIRECT_PORT, number=port)
         if place.hostname != self.host and _is_address(place.hostname or ""):
-            raise _WrongError(
-                "leads to an IP address, and CAs follow redirects to names only; redirect to the "
-                "name, or not at all below /.well-known/acme-challenge/"
-            )
+            raise _WrongError(AtPort.REDIRECT_ADDRESS)
 
 
 async def _follow(seen: _Fetch) -> bytes:
@@ -181,17 +178,17 @@ async def _follow(seen: _Fetch) -> bytes:
             if status == http.client.OK:
                 return await _body(reader, headers)
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise _WrongError("closes the connection before its answer is whole") from None
+            raise _WrongError(AtPort.ANSWER_CUT) from None
         except (asyncio.LimitOverrunError, http.client.HTTPException, ValueError):
-            raise _WrongError("does not answer in HTTP") from None
+            raise _WrongError(AtPort.NO_HTTP) from None
         except OSError as err:
-            raise _WrongError(f"breaks off: {_reason(err)}") from None
+            raise _WrongError(AtPort.BREAKS_OFF, system_words(err)) from None
         finally:
             writer.transport.abort()
         if status == http.client.SEE_OTHER:
-            raise _WrongError("answers 303, which CAs do not follow; redirect with 301 or 302")
+            raise _WrongError(AtPort.SEE_OTHER)
         if status not in _REDIRECTS or not headers.get("location"):
-            raise _WrongError(f"answers {status}", status)
+            raise _WrongError(AtPort.STATUS, number=status, status=status)
         seen.go_on(headers["location"])
 
 
@@ -233,10 +230,10 @@ def _parts(url: str) -> tuple[SplitResult, int]:
         place = urlsplit(url)
         port = place.port
     except ValueError:
-        raise _WrongError("leads to no URL") from None
+        raise _WrongError(AtPort.REDIRECT_ODD) from None
     is_plain = url.isascii() and place.netloc.isprintable() and " " not in place.netloc
     if place.scheme not in ("http", "https") or not place.hostname or port == 0 or not is_plain:
-        raise _WrongError("leads where no CA follows")
+        raise _WrongError(AtPort.REDIRECT_NOWHERE)
     default = http.client.HTTPS_PORT if place.scheme == "https" else http.client.HTTP_PORT
     return place, port or default
 
@@ -275,10 +272,10 @@ async def _connect(
                 server_hostname=name if context is not None else None,
             )
         except ssl.SSLError as err:
-            raise _WrongError(f"does not speak TLS: {err.reason}") from None
+            raise _WrongError(AtPort.WEB_NO_TLS, str(err.reason)) from None
         except (OSError, ValueError) as err:
             failed = err
-    raise _OutOfReachError(_reason(failed)) from None
+    raise _OutOfReachError(AtPort.NOT_CONNECTED, system_words(failed)) from None
 
 
 def _allowed(seen: _Fetch, name: str) -> list[str]:
@@ -290,13 +287,10 @@ def _allowed(seen: _Fetch, name: str) -> list[str]:
     if addresses is None:
         raise _LedError(name)
     if not addresses:
-        raise _OutOfReachError("its name cannot be resolved")
+        raise _OutOfReachError(AtPort.REDIRECT_UNRESOLVED)
     allowed = [one for one in addresses if one in seen.own or is_public(one)]
     if not allowed:
-        raise _WrongError(
-            "leads into a private network, where no public CA can follow; redirect to a name that "
-            "has public addresses, or not at all below /.well-known/acme-challenge/"
-        )
+        raise _WrongError(AtPort.REDIRECT_PRIVATE)
     return allowed[:MOST_ADDRESSES]
 
 
@@ -338,19 +332,14 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> byt
     return body
 
 
-def _told(body: bytes) -> str:
+def _something_else(body: bytes) -> _WrongError:
     """Return what people may know of a body: what is in it may be nobody's business."""
-    more = " or more" if len(body) >= MOST_BODY else ""
-    length = f"{len(body)} bytes{more}"
     first = body.partition(b"\n")[0].strip()
-    if _KEY_AUTHORIZATION.fullmatch(first):
-        return f"{length} with the key authorization '{first.decode('ascii')}'"
-    return f"{length} that are no key authorization"
-
-
-def _reason(err: OSError | ValueError) -> str:
-    """Return why, in the system's words."""
-    if isinstance(err, socket.gaierror):
-        return "its name cannot be resolved"
-    number = err.errno if isinstance(err, OSError) else None
-    return (os.strerror(number) if number else str(err)).lower()
+    is_key = _KEY_AUTHORIZATION.fullmatch(first)
+    return _WrongError(
+        AtPort.SHOWS_KEY if is_key else AtPort.SHOWS_OTHER,
+        first.decode("ascii") if is_key else "",
+        len(body),
+        status=http.client.OK,
+        long=len(body) >= MOST_BODY,
+    )

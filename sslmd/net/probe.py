@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from cryptography import x509
 
 from sslmd.core.errors import Permanent
+from sslmd.core.seen import AtPort
 from sslmd.core.spec import CertFacts
 from sslmd.core.starttls import ProbeWord
 from sslmd.net import http_look
@@ -32,11 +33,11 @@ from sslmd.net.handshake import (
 from sslmd.net.link import Handlers
 from sslmd.net.probe_messages import (
     CHALLENGE_LOOK,
-    MOST_PHRASE,
     SITE_LOOK,
     TIMEOUT,
     TLS_LOOK,
     LookAtPort,
+    LookEnd,
     Reach,
     Served,
 )
@@ -84,15 +85,14 @@ async def look(asked: LookAtPort) -> Served:
                     raise
                 return await _old(seen, word, name, err)
     except TimeoutError:
-        what = "come to a handshake" if seen.reach is Reach.CONNECTED else "take a connection"
-        return replace(
-            seen.nothing(f"does not {what} within {asked.seconds:.2g} s"),
-            cut_short=asked.seconds < TIMEOUT,
-        )
+        connected = seen.reach is Reach.CONNECTED
+        what = AtPort.HANDSHAKE_LATE if connected else AtPort.CONNECTS_LATE
+        late = LookEnd(what, number=float(f"{asked.seconds:.2g}"))
+        return replace(seen.nothing(late), cut_short=asked.seconds < TIMEOUT)
     except (HandshakeError, NoTlsError) as err:
-        return seen.nothing(str(err))
+        return seen.nothing(err.met)
     except OSError as err:
-        return seen.nothing(f"breaks off: {system_words(err)}")
+        return seen.nothing(LookEnd(AtPort.BREAKS_OFF, system_words(err)))
 
 
 @dataclass(slots=True)
@@ -104,8 +104,8 @@ class _Attempt:
     seconds: float
     reach: Reach = Reach.UNANSWERED
 
-    def nothing(self, problem: str) -> Served:
-        return Served(self.address, self.port, (), problem[:MOST_PHRASE], self.reach)
+    def nothing(self, problem: LookEnd) -> Served:
+        return Served(self.address, self.port, (), problem, self.reach)
 
 
 async def _old(seen: _Attempt, word: ProbeWord | None, name: str, before: HandshakeError) -> Served:
@@ -121,13 +121,13 @@ async def _look(seen: _Attempt, word: ProbeWord | None, name: str, ciphers: str)
     try:
         reader, writer = await asyncio.open_connection(seen.address, seen.port, limit=MOST_LINE)
     except TimeoutError as err:  # the system's own: ours comes as CancelledError
-        return seen.nothing(f"cannot be connected to: {system_words(err)}")
+        return seen.nothing(LookEnd(AtPort.NOT_CONNECTED, system_words(err)))
     except (OSError, ValueError) as err:
         if isinstance(err, OSError) and err.errno in _NO_ROUTE:
             seen.reach = Reach.NO_ROUTE
         elif isinstance(err, ConnectionRefusedError):
             seen.reach = Reach.REFUSED
-        return seen.nothing(f"cannot be connected to: {system_words(err)}")
+        return seen.nothing(LookEnd(AtPort.NOT_CONNECTED, system_words(err)))
     seen.reach = Reach.CONNECTED
     try:
         talk = Talk(reader, writer)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from sslmd.core.names import shown
-from sslmd.core.plain import clock, plain
+from sslmd.core.plain import plain
+from sslmd.core.reason import Reason, Said
+from sslmd.core.seen import AtPort
 from sslmd.core.spec import CertFacts
 from sslmd.core.starttls import ProbeWord
 from sslmd.net.link import Operation, message
@@ -27,17 +29,42 @@ def _in_one_line(text: str) -> str:
     return text
 
 
-# Words about what was seen, some of them of others: for people, and nobody reads them back.
+# Words of others about what was seen: for people, and nobody reads them back.
 Phrase = Annotated[str, StringConstraints(max_length=MOST_PHRASE), AfterValidator(_in_one_line)]
 
 
+@message
+@dataclass(frozen=True, slots=True)
+class LookEnd:
+    """What a look met: a code, and what of it is not in the code.
+
+    `said`: words of others, or of the system; `number`: of seconds, bytes, bits, a port, a status,
+    as the code says; `long`: there are more than so many.
+    """
+
+    code: AtPort
+    said: Phrase = ""
+    number: Annotated[int | float, Field(ge=0, le=1e12)] | None = None
+    long: bool = False
+
+    @property
+    def reason(self) -> Reason:
+        """It as a reason, which stands after the address."""
+        said = Said(self.said) or None
+        return Reason(self.code, said=said, number=self.number, long=self.long or None)
+
+
 class Reach(StrEnum):
-    """How far a connection came. No route: not from this machine, whatever is there."""
+    """How far a connection came. No route: not from this machine, whatever is there.
+
+    Not tried: nobody could look, which says nothing of what is there.
+    """
 
     CONNECTED = "connected"
     REFUSED = "refused"
     NO_ROUTE = "no route"
     UNANSWERED = "unanswered"
+    NOT_TRIED = "not tried"
 
 
 @message
@@ -64,7 +91,7 @@ class Served:
     """What was seen at one port of one address.
 
     `chain` is what the server sent, as DER, its own certificate first; () if there was none, and
-    then `problem` says why, in a phrase that goes on after "it". `keys` are the public keys in it
+    then `problem` is what was met instead. `keys` are the public keys in it
     (SubjectPublicKeyInfo), b"" of a damaged certificate, and `facts` what the first one says.
     `cut_short`: there was less time than a look may take, so that this says little.
     """
@@ -72,7 +99,7 @@ class Served:
     address: str
     port: int
     chain: tuple[bytes, ...] = ()
-    problem: Phrase = ""
+    problem: LookEnd | None = None
     reach: Reach = Reach.CONNECTED
     cut_short: bool = False
     keys: tuple[bytes, ...] = ()
@@ -94,22 +121,25 @@ class Served:
         return self.chain[0] if self.chain else None
 
     @property
-    def described(self) -> str:
-        """The server's own certificate, in a phrase; "" if there is none."""
-        return described(self.facts) if self.chain else ""
+    def what(self) -> Reason:
+        """What is served, or was met instead: it stands after the address."""
+        if self.chain:
+            return Reason(AtPort.SERVES, certificate=described(self.facts))
+        return (self.problem or LookEnd(AtPort.SHOWS_NONE)).reason
 
-    def __str__(self) -> str:
-        """Where, and what: for people."""
-        what = f"serves {self.described}" if self.chain else self.problem
-        return f"{self.address} port {self.port} {what}"
+    @property
+    def told(self) -> Reason:
+        """Where, and what."""
+        return Reason(AtPort.AT, address=self.address, port=self.port, what=self.what)
 
 
-def described(facts: CertFacts | None) -> str:
-    """Return a certificate in a phrase: serial, names, until when. None: it is damaged."""
+def described(facts: CertFacts | None) -> Reason:
+    """Return what a certificate is: serial, names, until when. None: it is damaged."""
     if facts is None:
-        return "a damaged certificate"
-    names = shown(", ".join(facts.names) or facts.subject, 100)
-    return f"serial {plain(facts.serial, 100)} for {names}, valid until {clock(facts.not_after)}"
+        return Reason(AtPort.DAMAGED)
+    names = Said(shown(", ".join(facts.names) or facts.subject, 100))
+    serial = Said(plain(facts.serial, 100))
+    return Reason(AtPort.CERTIFICATE, serial=serial, names=names, until=facts.not_after)
 
 
 TLS_LOOK: Operation[LookAtPort, Served] = Operation("probe.tls", LookAtPort, Served)
@@ -152,21 +182,26 @@ class Shown:
 @message
 @dataclass(frozen=True, slots=True)
 class NotShown:
-    """An address that does not show a challenge, in a phrase.
+    """An address that does not show a challenge, and what was met instead.
 
     `out_of_reach`: nothing answered at all. That may be so only from here: an address that is
-    translated, for one. `status`: of the answer, 0 without one. `led`: the server that it was
-    redirected to, "" if it was not.
+    translated, for one. `untried`: nobody could look, which says nothing of the address. `status`:
+    of the answer, 0 without one. `led`: the server that it was redirected to, "" if it was not.
     """
 
     address: str
-    text: Phrase
+    problem: LookEnd
     out_of_reach: bool = False
+    untried: bool = False
     status: int = 0
     led: _Url = ""
 
-    def __str__(self) -> str:
-        return self.text
+    @property
+    def told(self) -> Reason:
+        """Where, and what."""
+        led = Said(shown(self.led, 200)) if self.led else None
+        what = self.problem.reason
+        return Reason(AtPort.OF_ADDRESS, address=self.address, led=led, what=what)
 
 
 @message
@@ -174,13 +209,12 @@ class NotShown:
 class LedTo:
     """A redirect leads to the host `name`, whose addresses are needed to go on at `url`.
 
-    `via`, `led`: for what is told if that takes too long, as in `NotShown`.
+    `led`: for what is told if that takes too long, as in `NotShown`.
     """
 
     name: _Url
     url: _Url
     redirects: int
-    via: Phrase
     led: _Url
 
 

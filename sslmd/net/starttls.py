@@ -11,7 +11,10 @@ import ipaddress
 import re
 
 from sslmd.core.names import shown
+from sslmd.core.plain import plain
+from sslmd.core.seen import AtPort
 from sslmd.core.starttls import STARTTLS_PORTS, ProbeWord
+from sslmd.net.probe_messages import MOST_PHRASE, LookEnd
 
 # Bytes of a line, and lines of an answer. RFC 5321 §4.5.3.1.5 has 512, IMAP more.
 MOST_LINE = 4 << 10
@@ -33,7 +36,11 @@ _FAREWELLS = {
 
 
 class NoTlsError(Exception):
-    """What is wrong with a server's talk, in a phrase that goes on after "it"."""
+    """What is wrong with a server's talk."""
+
+    def __init__(self, code: AtPort, said: str = "", number: int | None = None) -> None:
+        super().__init__(code, said)
+        self.met = LookEnd(code, plain(said, MOST_PHRASE), number)
 
 
 class Talk:
@@ -64,7 +71,7 @@ class Talk:
         for begin, word in _GREETINGS.items():
             if self._unread.startswith(begin):
                 return word
-        raise NoTlsError(f"greets with {_said(self._unread)}, which is no protocol known here")
+        raise NoTlsError(AtPort.GREETS_ODDLY, _said(self._unread))
 
     async def start(self, word: ProbeWord) -> None:
         """Come to where the handshake begins."""
@@ -76,52 +83,52 @@ class Talk:
             await self._pop3()
 
     async def _smtp(self) -> None:
-        await self._expect(b"220", "greets with")
+        await self._expect(b"220", AtPort.GREETS)
         self._send(f"EHLO {self._literal()}")
-        offers = await self._expect(b"250", "answers EHLO with")
+        offers = await self._expect(b"250", AtPort.ANSWERS_EHLO)
         # RFC 5321 §4.1.1.1: one keyword a line, with parameters, in any case.
         if not any(line.upper().split()[:1] == [b"STARTTLS"] for line in offers[1:]):
-            raise NoTlsError("offers no STARTTLS")
+            raise NoTlsError(AtPort.NO_STARTTLS)
         self._send("STARTTLS")
-        await self._expect(b"220", "refuses STARTTLS:")
+        await self._expect(b"220", AtPort.REFUSES_STARTTLS)
 
-    async def _expect(self, code: bytes, otherwise: str) -> list[bytes]:
+    async def _expect(self, code: bytes, otherwise: AtPort) -> list[bytes]:
         """Read a reply of SMTP (RFC 5321 §4.2.1); return its lines without their code."""
         lines = []
         for _ in range(MOST_LINES):
             line = await self._line()
             match = _REPLY.fullmatch(line)
             if match is None or match[1] != code:
-                raise NoTlsError(f"{otherwise} {_said(line)}")
+                raise NoTlsError(otherwise, _said(line))
             lines.append(match[3])
             if match[2] != b"-":
                 return lines
-        raise NoTlsError("goes on and on in its reply")
+        raise NoTlsError(AtPort.ENDLESS_REPLY)
 
     async def _imap(self) -> None:
         line = await self._line()
         if not line.upper().startswith(b"* OK"):
             # Who is greeted with PREAUTH cannot have TLS any more.
-            raise NoTlsError(f"greets with {_said(line)}")
+            raise NoTlsError(AtPort.GREETS, _said(line))
         self._send("a STARTTLS")
         for _ in range(MOST_LINES):
             line = await self._line()
             if line.startswith(b"a "):
                 if line.upper().startswith(b"A OK"):
                     return
-                raise NoTlsError(f"refuses STARTTLS: {_said(line)}")
+                raise NoTlsError(AtPort.REFUSES_STARTTLS, _said(line))
             if not line.startswith(b"* "):
-                raise NoTlsError(f"answers STARTTLS with {_said(line)}")
-        raise NoTlsError("goes on and on in its reply")
+                raise NoTlsError(AtPort.ANSWERS_STARTTLS, _said(line))
+        raise NoTlsError(AtPort.ENDLESS_REPLY)
 
     async def _pop3(self) -> None:
         line = await self._line()
         if not line.startswith(b"+OK"):
-            raise NoTlsError(f"greets with {_said(line)}")
+            raise NoTlsError(AtPort.GREETS, _said(line))
         self._send("STLS")
         line = await self._line()
         if not line.startswith(b"+OK"):
-            raise NoTlsError(f"refuses STLS: {_said(line)}")
+            raise NoTlsError(AtPort.REFUSES_STLS, _said(line))
 
     def _literal(self) -> str:
         """Return our address, which stands for a name that nobody has to look up.
@@ -142,10 +149,10 @@ class Talk:
         try:
             return (await self._reader.readuntil(b"\n")).rstrip(b"\r\n")
         except asyncio.IncompleteReadError as err:
-            said = f" after {_said(err.partial)}" if err.partial else " without a word"
-            raise NoTlsError(f"closes the connection{said}") from None
+            said = _said(err.partial) if err.partial else ""
+            raise NoTlsError(AtPort.CLOSES, said) from None
         except asyncio.LimitOverrunError:
-            raise NoTlsError(f"sends a line of more than {MOST_LINE} bytes") from None
+            raise NoTlsError(AtPort.LONG_LINE, number=MOST_LINE) from None
 
 
 def farewell(word: ProbeWord) -> bytes:

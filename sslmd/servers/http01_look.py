@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from sslmd.core.errors import Transient
+from sslmd.core.seen import AtPort
 from sslmd.net.dns_messages import LOOK_UP, Host
 from sslmd.net.link import Asker, NetGone
 from sslmd.net.probe_messages import (
@@ -20,6 +21,7 @@ from sslmd.net.probe_messages import (
     LedTo,
     LookAtChallenge,
     LookAtSite,
+    LookEnd,
     NotShown,
     Shown,
 )
@@ -81,28 +83,33 @@ async def fetch_back(
 async def _look(
     net: Asker, asked: LookAtChallenge, resolve: Resolve, turn: asyncio.Semaphore
 ) -> NotShown | None:
-    via, led = asked.address, ""
+    led, is_asked = "", False
     loop = asyncio.get_running_loop()
     try:
         async with turn:
             end = loop.time() + asked.seconds
             while True:
-                now = loop.time()
+                now, is_asked = loop.time(), True
                 async with asyncio.timeout_at(end + LATE):
                     seen = await net.call(CHALLENGE_LOOK, replace(asked, left=max(end - now, 0.0)))
                 if not isinstance(seen, LedTo):
                     break
-                via, led = seen.via, seen.led
+                led, is_asked = seen.led, False
                 async with asyncio.timeout_at(end):
                     found = await _addresses(resolve, seen.name)
                 asked = replace(asked, url=seen.url, redirects=seen.redirects, led_to=tuple(found))
     except TimeoutError:
-        text = f"{via}: no connection within {asked.seconds:g} s"
-        return NotShown(asked.address, text, out_of_reach=True, led=led)
-    except NetGone as err:
-        text = f"{via} could not be looked at: {err}"
-        return NotShown(asked.address, text, out_of_reach=True, led=led)
+        if is_asked:
+            return _untried(asked, led, AtPort.NET_SILENT)
+        late = LookEnd(AtPort.CONNECTS_LATE, number=asked.seconds)
+        return NotShown(asked.address, late, out_of_reach=True, led=led)
+    except NetGone:
+        return _untried(asked, led, AtPort.NET_GONE)
     return None if isinstance(seen, Shown) else replace(seen, address=asked.address)
+
+
+def _untried(asked: LookAtChallenge, led: str, why: AtPort) -> NotShown:
+    return NotShown(asked.address, LookEnd(why), untried=True, led=led)
 
 
 async def _addresses(resolve: Resolve, name: str) -> Sequence[str]:

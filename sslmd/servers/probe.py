@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sslmd.config.model import Probe
-from sslmd.core.errors import Transient
-from sslmd.core.failed import Failed
-from sslmd.core.reason import Reason, Said
+from sslmd.core.errors import SslmError, Transient
+from sslmd.core.failed import Failed, nobody_asked
+from sslmd.core.reason import Reason
+from sslmd.core.seen import AtPort
 from sslmd.core.starttls import ProbeWord
 from sslmd.net.link import Asker, NetGone
-from sslmd.net.probe_messages import TIMEOUT, TLS_LOOK, LookAtPort, Reach, Served
+from sslmd.net.probe_messages import TIMEOUT, TLS_LOOK, LookAtPort, LookEnd, Reach, Served
 
 # Seconds for the network process to tell that the time of a look is over.
 LATE = 5.0
@@ -29,6 +30,17 @@ FIRST_PAUSE, SLOWER, LONGEST_PAUSE = 0.2, 1.5, 2.0
 BELIEVED = 3.0
 
 _TOLD = 4  # addresses that one message tells of
+
+
+class NobodyLooked(Transient):
+    """What a port serves is not known: nobody could look, which is no failure of the server's."""
+
+
+def is_blind(err: BaseException) -> bool:
+    """Whether nothing else failed than the look: nobody could look at a port, or ask for a name."""
+    if isinstance(err, NobodyLooked):
+        return True
+    return isinstance(err, SslmError) and nobody_asked(err.reason)
 
 
 async def served_at(
@@ -47,11 +59,10 @@ async def served_at(
             asked = LookAtPort(address, port, word, name, key_kind, seconds)
             return replace(await net.call(TLS_LOOK, asked), address=address, port=port)
     except TimeoutError:
-        why = "the network process does not answer"
-    except NetGone as err:
-        why = str(err)
-    text = f"could not be looked at: {why}"
-    return Served(address, port, (), text, Reach.UNANSWERED, cut_short=True)
+        why = AtPort.NET_SILENT
+    except NetGone:
+        why = AtPort.NET_GONE
+    return Served(address, port, (), LookEnd(why), Reach.NOT_TRIED)
 
 
 # --- looking until it is proven -------------------------------------------------------------
@@ -93,14 +104,15 @@ async def prove(
     *,
     turn: asyncio.Semaphore | None = None,
     other: Callable[[Served], str] = no_other,
-) -> str:
-    """Look at every address of a port until each of them serves the certificate; return "".
+) -> Reason | None:
+    """Look at every address of a port until each of them serves the certificate; return None.
 
     An address that there is no route to does not count where another one serves something, and
     neither does one of this machine's own that refuses: servers need not listen on all. If those
     that serve the wrong certificate go on serving `other` ones of ours, as it names them, they are
     not this one's ports: that is returned, as a remark. `turn` bounds the looks at a time. Raises
-    `Transient` after `seconds`, saying what is there instead.
+    `Transient` after `seconds`, saying what is there instead, and `NobodyLooked` where nothing
+    else than a look is missing.
     """
     if not place.addresses:
         raise Transient(Reason(Failed.HOST_NO_ADDRESS, host=place.host))
@@ -115,12 +127,18 @@ async def prove(
         before = {one.address: one for one in seen}
         wrong = _wrong(seen, place, proof)
         if not wrong:
-            return ""
+            return None
         spent = loop.time() - begin
         is_last = spent + pause >= seconds
         theirs = [other(one) for one in wrong]
         if all(theirs) and (is_last or spent >= BELIEVED):
-            return f"port {probe.port} of {place.host} serves {theirs[0]}: not counted"
+            what = theirs[0]
+            return Reason(AtPort.NOT_COUNTED, port=probe.port, host=place.host, serves=what)
+        if is_last and all(one.reach is Reach.NOT_TRIED for one in wrong):
+            told = tuple(one.told for one in wrong[:_TOLD])
+            more = max(len(wrong) - _TOLD, 0)
+            why = Reason(Failed.NOBODY_LOOKED, host=place.host, seen=told, more=more)
+            raise NobodyLooked(why)
         if is_last:
             raise Transient(
                 Reason(
@@ -128,7 +146,7 @@ async def prove(
                     host=place.host,
                     name=proof.name or None,
                     seconds=float(seconds),
-                    seen=tuple(Said(one) for one in wrong[:_TOLD]),
+                    seen=tuple(one.told for one in wrong[:_TOLD]),
                     more=max(len(wrong) - _TOLD, 0),
                     path=proof.path,
                 )
@@ -163,10 +181,10 @@ async def missing_at(
         pause = min(pause * SLOWER, LONGEST_PAUSE)
 
 
-def told_of(seen: Sequence[Served]) -> str:
+def told_of(seen: Sequence[Served]) -> Reason:
     """Return what was seen at some addresses, the first few of them."""
-    told = "; ".join(map(str, seen[:_TOLD]))
-    return told if len(seen) <= _TOLD else f"{told}; and {len(seen) - _TOLD} more"
+    told, more = tuple(one.told for one in seen[:_TOLD]), len(seen[_TOLD:]) or None
+    return Reason(AtPort.SEVERAL, seen=told, more=more)
 
 
 async def _round(
@@ -181,8 +199,8 @@ async def _round(
         async with turn:
             left = end - asyncio.get_running_loop().time()
             if left <= 0:
-                text = "was not looked at, others took all the time"
-                return Served(address, probe.port, (), text, Reach.UNANSWERED, cut_short=True)
+                why = LookEnd(AtPort.NO_TIME)
+                return Served(address, probe.port, (), why, Reach.UNANSWERED, cut_short=True)
             seconds = min(TIMEOUT, left)
             return await served_at(
                 net, address, probe.port, probe.word, proof.name, proof.key_kind, seconds=seconds

@@ -24,7 +24,7 @@ from typing import TypeVar
 from sslmd.config.first import (
     BIND_RELOAD,
     Answers,
-    Ca,
+    FirstCa,
     Found,
     Service,
     Validation,
@@ -83,7 +83,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     said: dict[str, object] = {
         "--domain": args.domain,
         "--ca": args.ca,
-        "--validation": args.validation or args.ca != Ca.LETSENCRYPT,
+        "--validation": args.validation or args.ca != FirstCa.LETSENCRYPT,
         "--service": args.service,
         "--dane or --no-dane": args.dane is not None,
     }
@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--email", metavar="ADDRESS", help="contact for the CA's account; optional")
     parser.add_argument(
         "--ca",
-        choices=[one.value for one in Ca],
+        choices=[one.value for one in FirstCa],
         help="who signs: a CA of your own, made here, or Let's Encrypt; default own",
     )
     parser.add_argument(
@@ -209,9 +209,9 @@ class _Interview:
         if not _SIMPLE_PATH.fullmatch(str(conf_dir)):
             raise _Wrong(f"--conf-dir {conf_dir}: use letters, digits and . _ + - / only")
         domain = self._one("Your domain", args.domain, _own_domain(), _domain)
-        ca = Ca(self._one("Who signs: own, letsencrypt", args.ca, Ca.OWN, Ca))
+        ca = FirstCa(self._one("Who signs: own, letsencrypt", args.ca, FirstCa.OWN, FirstCa))
         validation = Validation.DNS_01
-        if ca is Ca.LETSENCRYPT:
+        if ca is FirstCa.LETSENCRYPT:
             text = "How it sees that names are yours: dns-01, http-01"
             validation = self._one(text, args.validation, Validation.DNS_01, Validation)
         elif args.validation:
@@ -232,7 +232,9 @@ class _Interview:
                 found[kind] = one
         return Answers(domain, services, ca, validation, email, dane, str(conf_dir), found)
 
-    def _names(self, domain: str, service: str, ca: Ca, validation: Validation) -> tuple[str, ...]:
+    def _names(
+        self, domain: str, service: str, ca: FirstCa, validation: Validation
+    ) -> tuple[str, ...]:
         usual = usual_names(domain, service, ca, validation)
 
         def parse(text: str) -> tuple[str, ...]:

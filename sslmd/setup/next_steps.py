@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from sslmd.config.first import ACME_DIR, SERVER_DIR, TLSA_DIR, Answers, Ca
+from sslmd.config.first import ACME_DIR, SERVER_DIR, TLSA_DIR, Answers, FirstCa
 from sslmd.config.load import locate_conf_dir
 from sslmd.config.model import ServerKind
 
@@ -48,7 +48,7 @@ def _steps(answers: Answers, program: str) -> Iterator[str]:
     yield from _readers(answers)
     yield f"sslmctl doctor{option}           # looks at what usually goes wrong"
     yield "sslmctl status"
-    if answers.ca is Ca.OWN:
+    if answers.ca is FirstCa.OWN:
         yield f"sslmctl trust{option}            # this machine, and its browsers, believe your CA"
 
 

@@ -35,6 +35,7 @@ from sslmd.store.notes import (
     parsed,
     whole,
 )
+from sslmd.store.reasons import TROUBLE
 
 # What is noted of what a host says, so that its note can be read again, whatever it says: surplus
 # entries, bytes of a name (NAME_MAX), characters of an error.
@@ -182,7 +183,7 @@ HOLDS_NOTE = NoteKind(HoldsNote, Nonsense.ANEW)
 ALARM_BOOK_NOTE = NoteKind(
     AlarmBook,
     Nonsense.ANEW,
-    {Trouble: Shape(never=frozenset({"reason"}))},
+    {Trouble: TROUBLE},
     # Each of thousands of certificates may stand there, once for each kind of alarm.
     most=16 << 20,
 )

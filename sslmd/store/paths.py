@@ -21,8 +21,8 @@ from typing import Self
 from sslmd.core.errors import Permanent
 from sslmd.core.safe_path import (
     Danger,
-    Entry,
     Named,
+    PathEntry,
     Trust,
     danger,
     foreign_link,
@@ -48,14 +48,14 @@ def own_trust() -> Trust:
     return trust_of(os.geteuid(), os.getegid())
 
 
-def entry_of(path: str, info: os.stat_result) -> Entry:
+def entry_of(path: str, info: os.stat_result) -> PathEntry:
     """Return what is known of whose something is; its ACL is read where that could matter."""
     may = info.st_mode & stat.S_IWGRP and not stat.S_ISLNK(info.st_mode)
     acl = _acl(path, _MAY_WRITE) if may else None
-    return Entry(path, info.st_uid, info.st_gid, info.st_mode, acl)
+    return PathEntry(path, info.st_uid, info.st_gid, info.st_mode, acl)
 
 
-def secret_entry_of(path: str, info: os.stat_result) -> Entry:
+def secret_entry_of(path: str, info: os.stat_result) -> PathEntry:
     """Return the same of a file with a secret in it, with whom its ACL lets read."""
     return replace(entry_of(path, info), readers=_acl(path, _MAY_READ))
 
@@ -69,7 +69,7 @@ def shared_with(folder: int, info: os.stat_result, path: str) -> Danger | None:
     acl = _acl(folder, _MAY_WRITE) if may else None
     trust = own_trust()
     trust = replace(trust, owners=trust.owners | {info.st_uid})
-    entry = Entry(path, info.st_uid, info.st_gid, info.st_mode, acl)
+    entry = PathEntry(path, info.st_uid, info.st_gid, info.st_mode, acl)
     return danger(entry, trust, sticky=True)
 
 
@@ -101,7 +101,7 @@ class PathWalk:
         self._todo = deque(_whole(path).split("/"))
         self._links = 0
         self._handles: list[int] = []
-        self.entries: list[Entry] = []  # the folders that are passed, and what is there now
+        self.entries: list[PathEntry] = []  # the folders that are passed, and what is there now
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +110,7 @@ class PathWalk:
         while self._handles:
             os.close(self._handles.pop())
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[PathEntry]:
         yield self._enter("/", os.open("/", _ANYTHING))
         while self._todo:
             name = self._todo.popleft()
@@ -119,7 +119,7 @@ class PathWalk:
             elif name not in ("", "."):
                 yield self._next(name)
 
-    def _next(self, name: str) -> Entry:
+    def _next(self, name: str) -> PathEntry:
         above = self.entries[-1]
         path = f"{above.path.rstrip('/')}/{name}"
         if not stat.S_ISDIR(above.mode):
@@ -140,7 +140,7 @@ class PathWalk:
         self._todo.extendleft(reversed(target.split("/")))
         return entry_of(path, info)
 
-    def _enter(self, path: str, handle: int, info: os.stat_result | None = None) -> Entry:
+    def _enter(self, path: str, handle: int, info: os.stat_result | None = None) -> PathEntry:
         self._handles.append(handle)
         entry = entry_of(path, info or os.fstat(handle))
         self.entries.append(entry)
@@ -176,7 +176,7 @@ def open_folder(path: str) -> int:
     os.close(handle)
     trust = own_trust()
     with PathWalk(path) as walk:
-        above: list[Entry] = []
+        above: list[PathEntry] = []
         for entry in walk:
             if stat.S_ISLNK(entry.mode) and leads_away(entry, above, trust):
                 raise Permanent(
@@ -213,7 +213,7 @@ def dangers(path: str, trust: Trust, *, sticky: bool = False) -> Iterator[Danger
     others not (ProtectSystem= of systemd.exec(5)).
     """
     with PathWalk(path) as walk, suppress(FileNotFoundError):
-        above: list[Entry] = []
+        above: list[PathEntry] = []
         safe = True
         for entry in walk:
             if found := danger(entry, trust, sticky=sticky or not walk.is_there):

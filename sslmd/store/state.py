@@ -28,7 +28,16 @@ from sslmd.core.state import (
     SetNote,
     Unseen,
 )
-from sslmd.store.notes import NO_SENSE, Nonsense, NoteKind, Shape, codec_of, minutes, number
+from sslmd.store.notes import (
+    NO_SENSE,
+    Nonsense,
+    NoteKind,
+    Shape,
+    codec_of,
+    minutes,
+    number,
+)
+from sslmd.store.reasons import TROUBLE, reason_as
 
 HISTORY_KEPT = 50
 
@@ -86,15 +95,16 @@ STATE = NoteKind(
     {
         Notes: Shape(flat=frozenset({"state"})),
         CertState: Shape(never=_ON_DISK),
-        Trouble: Shape(never=frozenset({"reason"})),
+        Trouble: TROUBLE,
         SetNote: Shape(codecs={"draw": number(-1, 1)}),
         Ask: Shape({"min_roll": "min_roll_mins"}, {"min_roll": minutes(MAX_MIN_ROLL)}),
         Server: Shape(
             {"kind": "class", "phase": "state"}, flat=frozenset({"unseen"}), upgrade=_seen
         ),
-        Unseen: Shape({"why": "unseen"}),
+        Unseen: Shape(codecs={"why": reason_as("unseen", optional=False)}, flat=frozenset({"why"})),
         Sighting: Shape(
-            codecs={"need": _SECONDS, "waited": _SECONDS},
+            codecs={"need": _SECONDS, "waited": _SECONDS, "missing": reason_as("missing")},
+            flat=frozenset({"missing"}),
             always=frozenset({"waited"}),
             never=frozenset({"pause"}),
         ),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime
 
+from cryptography import x509
+
 from sslmd.acme.refusals import retry_at
-from sslmd.core.ari import FRESH, Fault, Later, WindowAnswer
+from sslmd.core.ari import FRESH, Fault, Later, WindowAnswer, certificate_id
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, SetName
 from sslmd.net.acme_messages import RENEWAL_INFO, AcmeProblem, CaAddress, OfCertificate
 from sslmd.net.link import Asker
-from sslmd.pki.renewal_id import renewal_id
+from sslmd.pki.pem import MALFORMED
 from sslmd.store import sets
 from sslmd.store.layout import CERT, Tree
 
@@ -33,6 +36,19 @@ def id_of_set(tree: Tree, cert: CertId, name: SetName) -> str:
     except (SslmError, OSError):
         return ""
     return renewal_id(contents.get(CERT, b""))
+
+
+def renewal_id(pem: bytes) -> str:
+    """Return how the first certificate is named in requests (RFC 9773 §4.1).
+
+    "" if it has no name: no authority key identifier.
+    """
+    with suppress(*MALFORMED):
+        cert = x509.load_pem_x509_certificate(pem)
+        authority = cert.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        if authority.key_identifier:
+            return certificate_id(authority.key_identifier, cert.serial_number)
+    return ""
 
 
 async def ask(

@@ -22,10 +22,12 @@ from sslmd.core.events import CertIssued, KeyMade
 from sslmd.core.jobs import Certify, MakeKey, Order, lane
 from sslmd.core.limits import names_mark
 from sslmd.core.names import CertId, SetName
+from sslmd.core.reason import Reason, Said
 from sslmd.core.renew_track import can_finish
 from sslmd.core.renewal import CA_WISHES, Wanted, why_useless
 from sslmd.core.spec import AcmeCa, CertSpec, OwnCa, SetFacts
 from sslmd.core.state import Issuance, SetNote
+from sslmd.core.unusable import NotUsable
 from sslmd.core.words.sentence import say
 from sslmd.pki.chain import arranged, bundle, fullchain, serial_of
 from sslmd.pki.csr import make_csr
@@ -55,10 +57,8 @@ def _make_key(job: MakeKey, site: Site) -> KeyMade:
     # A CA that was ever in use gets another key only if an admin asked for that (I12).
     fresh = spec.ca is not None and not (job.reuse or job.new_key)
     if fresh and (remains := certs.remains_of_ca(tree, cert)):
-        raise Permanent(
-            f"{cert} was in use before: there is {remains}. No new key is made for it; see: "
-            f"sslmctl show {cert.arg}"
-        )
+        left = Said(remains)
+        raise Permanent(Reason(NotUsable.CA_WAS_IN_USE, cert=cert, remains=left, arg=cert.arg))
     if job.reuse:
         key = _key_of(tree, cert, spec, sets.read_links(tree, cert).curr)
     elif job.keep:
@@ -70,7 +70,7 @@ def _make_key(job: MakeKey, site: Site) -> KeyMade:
     facts = set_facts(SetName.at(now), {PRIVKEY: key, CSR: csr})
     if not can_finish(facts, wanted_of(service, site.config)):
         # On deck it would only be made again, at once and for ever.
-        raise Permanent("key and CSR do not come out as its service file asks", about=cert)
+        raise Permanent(Reason(NotUsable.NOT_AS_ASKED), about=cert)
     name = sets.new_set(tree, cert, now)
     try:
         sets.write_set_files(tree, cert, name, {PRIVKEY: key, CSR: csr})
@@ -97,16 +97,12 @@ def _key_of(tree: Tree, cert: CertId, spec: CertSpec, name: SetName | None) -> b
         sets.check_folders(tree, cert, name)
         contents = sets.read_files(tree.set_dir(cert, name), (PRIVKEY,))
     if PRIVKEY not in contents:
-        raise Permanent(
-            f"{cert} has no key to use again; renew it without --reuse, or: sslmctl force-renew"
-        )
+        raise Permanent(Reason(NotUsable.NO_KEY_AGAIN, cert=cert))
     key = contents[PRIVKEY]
     kind = describe_key(load_key(key).public_key())
     if spec.ca is None and kind != str(spec.key):
-        raise Permanent(
-            f"{cert} has a key {kind}, its service file asks for {spec.key}; renew it without "
-            "--reuse"
-        )
+        asked = str(spec.key)
+        raise Permanent(Reason(NotUsable.KEY_OF_OTHER_KIND, cert=cert, has=kind, asked=asked))
     return key
 
 
@@ -135,7 +131,7 @@ async def order(job: Order, ordering: Ordering) -> CertIssued:
     service = site.service(job.cert)
     signer = service.spec.signer
     if not isinstance(signer, AcmeCa):
-        raise Permanent(f"{job.cert} is not to be from an ACME CA any more")
+        raise Permanent(Reason(NotUsable.NOT_ACME_NOW, cert=job.cert))
     asked = await threads.in_thread(_asked, job.cert, job.set, site)
     place = site.tree.order(job.cert, job.set)
     server = server_of(site.config.cas[signer.name], service.spec.subject.email)
@@ -196,9 +192,7 @@ def _asked(cert: CertId, name: SetName, site: Site) -> KeyAndCsr:
     sets.check_folders(site.tree, cert, name)
     contents = sets.read_files(site.tree.set_dir(cert, name), (PRIVKEY, CSR))
     if PRIVKEY not in contents:
-        raise Permanent(
-            f"set {name} of {cert} lost its privkey.pem; run: sslmctl force-renew {cert.arg}"
-        )
+        raise Permanent(Reason(NotUsable.KEY_LOST, set=name, cert=cert, arg=cert.arg))
     key = contents[PRIVKEY]
     return KeyAndCsr(key, contents.get(CSR) or make_csr(key, site.service(cert).spec), contents)
 
@@ -245,9 +239,8 @@ def judged(
     facts = set_facts(name, {PRIVKEY: key, **whole})
     useless = why_useless(facts, note, wanted, frozenset(), now)
     if useless is not None:
-        raise UselessError(
-            f"what {note.ca} signed cannot be used: {say(useless)}", about=wanted.spec.id
-        )
+        why = Reason(NotUsable.CERT_USELESS, ca=note.ca, why=useless)
+        raise UselessError(why, about=wanted.spec.id)
     return facts
 
 
@@ -299,22 +292,17 @@ def issue(
     if not isinstance(spec.signer, OwnCa):
         return sign(csr, spec, SelfSigning(key), now=now, known=known)
     if ca is None or ca.ca is None:
-        raise Permanent(
-            f"{spec.id} is to be signed by {spec.signer.cert}, which is no CA of this "
-            "configuration; correct signing_ca"
-        )
+        raise Permanent(Reason(NotUsable.NO_SIGNING_CA, cert=spec.id, ca=spec.signer.cert))
     cert = spec.signer.cert
     name = sets.read_links(tree, cert).curr
     if name is None:
-        raise Permanent(
-            f"the CA {cert} has no certificate to sign with; list it in an active group of "
-            "ssl-mgr.conf, or put its set in place"
-        )
+        raise Permanent(Reason(NotUsable.CA_NO_CERT, ca=cert))
     sets.check_folders(tree, cert, name)
     contents = sets.read_files(tree.set_dir(cert, name))
     facts = set_facts(name, contents)
     if facts.problem:
-        raise Permanent(f"the CA {cert} cannot sign, its set {name} is broken: {facts.problem}")
+        problem = Said(facts.problem)
+        raise Permanent(Reason(NotUsable.CA_BROKEN, ca=cert, set=name, problem=problem))
     signing = SigningCa(contents[PRIVKEY], contents[CERT], contents.get(CHAIN, b""), ca.ca)
     return sign(csr, spec, signing, now=now, known=known)
 

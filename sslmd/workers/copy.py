@@ -6,10 +6,11 @@ certificate's trouble stops no other (I6). docs/decisions/2026-11-24-copies.md.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,8 +27,12 @@ from sslmd.servers.ssh import RemoteShell, shell_on
 from sslmd.store import files
 from sslmd.store.layout import Tree, is_incoming
 from sslmd.workers.deliver import is_here
-from sslmd.workers.same_machine import seen_as_one
 from sslmd.workers.tools import Delivering, Site, Telling, Threads
+
+# Which names lead to one machine: connections to look at a time, for one visit; and bytes of
+# randomness that are put there, so that nobody can say that they saw what they did not.
+LOOKED_AT_ONCE = 8
+_RANDOM = 16
 
 
 @dataclass(slots=True)
@@ -290,7 +295,7 @@ async def _tidy(
         name for name in machines.alike(host) if would_change(found, wanted_on(site.config, name))
     ]
     if names:
-        same = await seen_as_one(shell, names, site)
+        same = await _seen_as_one(shell, names, site)
         visit.same = tuple(name for name in names if name in same)
         found = await threads.in_thread(_sorted, site, (host, *visit.same), there)
     visit.surplus = found.surplus
@@ -319,3 +324,31 @@ async def _tidy(
 def _sorted(site: Site, names: tuple[str, ...], there: list[Belonging]) -> Needs:
     """Return what is to be done with what is on a machine that has these names."""
     return needs(wanted_on(site.config, *names), site.now(), there=there)
+
+
+async def _seen_as_one(shell: RemoteShell, names: Collection[str], site: Site) -> frozenset[str]:
+    """Return those names that lead to the production tree of an open shell.
+
+    What is put there under one name is seen under the others. What a host says of itself (its
+    machine-id, and the inode of its tree) only tells where to look: clones of a template all say
+    the same, and a host may lie. docs/decisions/2026-11-30-one-machine.md.
+
+    One that cannot be reached now does not. Raises `SslmError` where nothing can be put there.
+    """
+    prod, token = str(site.config.globals.prod_cert_dir), secrets.token_hex(_RANDOM)
+    turn = asyncio.Semaphore(LOOKED_AT_ONCE)
+
+    async def sees_it(name: str) -> bool:
+        try:
+            async with turn, shell_on(name, prod, site.scratch) as other:
+                return token in (await other.ask("left")).every("left")
+        except SslmError:
+            return False
+
+    await shell.ask("leave", token)
+    try:
+        found = await asyncio.gather(*map(sees_it, names))
+    finally:
+        with suppress(SslmError):
+            await shell.ask("clear_away")
+    return frozenset(name for name, sees in zip(names, found, strict=True) if sees)

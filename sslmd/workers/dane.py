@@ -11,13 +11,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sslmd.core.dane.report import Finding
 from sslmd.core.dane.tlsa import Material, Owned, Tlsa, association, endpoint_of, heeded
 from sslmd.core.errors import Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, CertId, DomainName, SetName, ZoneName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 from sslmd.dns.ask import DnsAsker, NameServer
 from sslmd.dns.dnssec import validated
 from sslmd.dns.nameservers import addresses_at
-from sslmd.net.probe_messages import Served
+from sslmd.net.probe_messages import Reach, Served, described
+from sslmd.servers.probe import NobodyLooked
 from sslmd.workers.ports import NO_ADDRESS, PortSeen, look_at_ports
 from sslmd.workers.tools import Publishing, Site
+
+# Ports that one message names.
+_TOLD = 3
 
 
 async def ask_resolver(
@@ -38,18 +45,17 @@ async def ask_resolver(
             raise Transient(found.problem, about=f"zone {zone}")
         if not found.secure:
             if signed:
-                raise Transient(
-                    f"{resolver} shows {owner} TLSA as not signed, and the zone was "
-                    "signed before; see to its DNSSEC, and to its DS in the zone above",
-                    about=f"zone {zone}",
-                )
+                why = Reason(Failed.RESOLVER_UNSIGNED, resolver=str(resolver), owner=owner)
+                raise Transient(why, about=f"zone {zone}")
             continue
         if lacking := {record for at, record in needed if at == owner} - found.records:
-            some = min(lacking)
             raise Transient(
-                f"the resolver {resolver} does not show {owner} TLSA {some}, which "
-                "every name server has shown for two TTLs; see whether it keeps records for longer "
-                "(cache-min-ttl), or flush it",
+                Reason(
+                    Failed.RESOLVER_LACKS,
+                    resolver=str(resolver),
+                    owner=owner,
+                    record=str(min(lacking)),
+                ),
                 about=f"zone {zone}",
             )
 
@@ -94,29 +100,25 @@ async def look(
 
 
 def prove_ports(cert: CertId, name: SetName, seen: Sequence[PortSeen], *, alone: bool) -> None:
-    """Raise `Transient` if a port serves another set of this certificate than `name`.
+    """Raise `Transient` if a port serves another set of this certificate than `name`, or may do so.
+
+    One that nobody could look at is looked at again; one that cannot be reached tells nothing.
 
     `alone`: no server class gets the certificate, so that ports are all there is to go by, and one
     of them has to be seen serving it.
     """
     old = [one for one in seen if one.match is not None and one.match != name]
     if old:
-        some = ", ".join(f"{_place(one)} (set {one.match})" for one in old[:3])
-        raise Transient(
-            f"an older key is still served by {some}: its TLSA records stay; see whether "
-            "that server reads the production tree, and was restarted",
-            about=cert,
-        )
+        places = tuple(f"{_place(one)} (set {one.match})" for one in old[:_TOLD])
+        raise Transient(Reason(Failed.OLDER_KEY_SERVED, places=places), about=cert)
+    if untried := [one for one in seen if one.served.reach is Reach.NOT_TRIED]:
+        told = tuple(one.what.of(f"port {one.port}") for one in untried[:_TOLD])
+        more = len(untried[_TOLD:])
+        why = Reason(Failed.NOBODY_LOOKED, host=untried[0].host, seen=told, more=more)
+        raise NobodyLooked(why, about=cert)
     if alone and not any(one.match == name for one in seen):
-        what = "; ".join(
-            f"{_place(one)}: {one.served.problem or one.served.described}" for one in seen[:3]
-        )
-        raise Transient(
-            f"nobody was seen serving set {name} yet, so TLSA records of older keys stay "
-            f"({what or 'its ports have no address'}); name the servers that use it in a server "
-            "class of ssl-mgr.conf, or have the port serve it",
-            about=cert,
-        )
+        what = tuple(one.what.of(_place(one)) for one in seen[:_TOLD])
+        raise Transient(Reason(Failed.NOBODY_SERVES, set=name, seen=what), about=cert)
 
 
 def _place(one: PortSeen) -> str:
@@ -143,27 +145,22 @@ def findings_of_ports(
         if one.served.address:
             where = f"{where} ({one.served.address})"
         if not one.served.chain:
-            if one.served.problem == NO_ADDRESS:
-                found.append(Finding(where, "has no address, so nobody connects to it"))
+            if one.why == NO_ADDRESS:
+                found.append(Finding(where, Reason(InDns.PORT_NO_ADDRESS)))
             elif owner in spare:
-                text = f"is no MX host, so no mail is sent to it ({one.served.problem})"
-                found.append(Finding(where, text))
+                found.append(Finding(where, Reason(InDns.PORT_SPARE, why=one.what)))
             else:
-                found.append(Finding(where, f"not seen: {one.served.problem}", unseen=True))
+                found.append(Finding(where, Reason(InDns.UNSEEN, why=one.what), unseen=True))
             continue
-        what = f"set {one.match}" if one.match is not None else one.served.described
-        if one.match is not None and one.match != name:
-            what = f"set {one.match}, not {name}"
+        what = described(one.served.facts)
+        if one.match is not None:
+            what = Reason(InDns.SET, set=one.match, other=name if one.match != name else None)
+        code = InDns.PORT_WRONG
         if not here:
-            found.append(Finding(where, f"serves {what}; there are no TLSA records"))
+            code = InDns.PORT_NO_RECORDS
         elif matches(one.served, here):
-            found.append(Finding(where, f"serves {what}, as its TLSA records say"))
-        else:
-            text = (
-                f"serves {what}, which none of its TLSA records matches: clients that check DANE "
-                "refuse it; have it read the production tree and restart it, or correct dane_tls"
-            )
-            found.append(Finding(where, text, wrong=True))
+            code = InDns.PORT_WELL
+        found.append(Finding(where, Reason(code, what=what), wrong=code is InDns.PORT_WRONG))
     return found
 
 

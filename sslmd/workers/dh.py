@@ -18,6 +18,7 @@ from sslmd.core.dh import DhGroup
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
+from sslmd.core.told import Reported
 from sslmd.pki.dhparam import dhparam, group_in
 from sslmd.processes import ended_badly, start
 from sslmd.store import dh, files
@@ -69,7 +70,7 @@ async def write_dh(site: Site, threads: Threads, telling: Telling) -> list[Excep
             pem = await _generate(program, group.bits)
             await threads.in_thread(dh.write, folder, group, pem)
             points = await threads.in_thread(_point, folder, options)
-            changes = [f"{group.file} generated", *points]
+            changes = [Reason(Reported.DH_MADE, file=group.file), *points]
         except Exception as err:
             failed.append(err)
         else:
@@ -77,12 +78,15 @@ async def write_dh(site: Site, threads: Threads, telling: Telling) -> list[Excep
     return failed
 
 
-def _tell(telling: Telling, folder: str, changes: list[str]) -> None:
+def _tell(telling: Telling, folder: str, changes: list[Reason]) -> None:
     if changes:
-        telling.tell("dh-written", f"{folder}: {', '.join(changes)}", None)
+        what = Reason(Reported.DH_CHANGED, folder=folder, changes=tuple(changes))
+        telling.tell("dh-written", what, None)
 
 
-def _put(prod: str, name: str, options: DhOptions, site: Site) -> tuple[list[DhGroup], list[str]]:
+def _put(
+    prod: str, name: str, options: DhOptions, site: Site
+) -> tuple[list[DhGroup], list[Reason]]:
     """Write the groups of RFC 7919 that a folder lacks; return those to generate, what was done."""
     place = Tree(prod)
     folder = place.dh_dir(name)
@@ -93,7 +97,8 @@ def _put(prod: str, name: str, options: DhOptions, site: Site) -> tuple[list[DhG
     files.make_dirs(above)
     files.make_dirs(folder, dh.DIR_MODE)
     files.remove_leftovers(folder)
-    lacking, changes = [], []
+    lacking: list[DhGroup] = []
+    changes: list[Reason] = []
     for group in options.params:
         if dh.is_there(folder, group, options.max_age, site.now()):
             dh.check_owner(folder, group)
@@ -101,15 +106,15 @@ def _put(prod: str, name: str, options: DhOptions, site: Site) -> tuple[list[DhG
             lacking.append(group)
         else:
             dh.write(folder, group, dhparam(group.bits))
-            changes.append(f"{group.file} written")
+            changes.append(Reason(Reported.DH_WRITTEN, file=group.file))
     return lacking, [*changes, *_point(folder, options)]
 
 
-def _point(folder: str, options: DhOptions) -> list[str]:
+def _point(folder: str, options: DhOptions) -> list[Reason]:
     """Keep the link right, once what it leads to is there."""
     first = options.params[0]
     if dh.exists(folder, first) and dh.point(folder, first):
-        return [f"{dh.LINK} leads to {first.file}"]
+        return [Reason(Reported.DH_LINK, link=dh.LINK, file=first.file)]
     return []
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from sslmd.acme.orders import Challenge
 from sslmd.config.model import Config, ServerKind, ServiceConfig, Validation
 from sslmd.core.errors import Permanent, SslmError, Transient
-from sslmd.core.failed import Failed
+from sslmd.core.failed import Failed, nobody_asked
 from sslmd.core.names import BadName, CertId, DomainName, machine_of
-from sslmd.core.reason import Reason, Said
+from sslmd.core.reason import Reason
 from sslmd.core.spec import AcmeCa
 from sslmd.core.told import Doing
 from sslmd.dns.answers import addresses_in
@@ -131,7 +131,9 @@ class FileChallenges:
             if not problems:
                 return
             if pause is None:
-                raise Transient(Reason(Failed.HTTP_NOT_SHOWN, problems=problems[:MOST_TOLD]))
+                untried = all(one.code is Failed.HTTP_UNTRIED for one in problems)
+                code = Failed.HTTP_NOBODY_LOOKED if untried else Failed.HTTP_NOT_SHOWN
+                raise Transient(Reason(code, problems=problems[:MOST_TOLD]))
             progress(Reason(Doing.NOT_SHOWN_YET, problems=problems[:MOST_TOLD]))
             await asyncio.sleep(pause)
 
@@ -152,18 +154,22 @@ class FileChallenges:
         try:
             addresses = await self._checks.addresses(name)
         except Transient as err:
+            if nobody_asked(err.reason):
+                return [Reason(Failed.HTTP_UNTRIED, name=name, why=err.reason)]
             # Nobody here can look it up: that may be so only from here, as with NAT.
             return await self._look_at_servers(web, challenge, err.reason)
         if not addresses:
             return [Reason(Failed.HTTP_NO_ADDRESS, name=name)]
         missing = await self._not_shown(name, addresses[:MOST_OF_NAME], challenge)
-        wrong = [one for one in missing if not one.out_of_reach]
+        wrong = [one for one in missing if not (one.out_of_reach or one.untried)]
         if wrong or not missing:
-            return [Reason(Failed.HTTP_WRONG, name=name, said=Said(one)) for one in wrong]
-        return await self._look_at_servers(web, challenge, Said(missing[0]))
+            return [Reason(Failed.HTTP_WRONG, name=name, said=one.told) for one in wrong]
+        if untried := _untried(name, missing):
+            return [untried]
+        return await self._look_at_servers(web, challenge, missing[0].told)
 
     async def _look_at_servers(
-        self, web: WebServers, challenge: Challenge, unseen: Reason | Said
+        self, web: WebServers, challenge: Challenge, unseen: Reason
     ) -> list[Reason]:
         """The name's own addresses may be translated: ask the web servers themselves."""
         problems, name = [], challenge.name
@@ -173,9 +179,10 @@ class FileChallenges:
             missing = await self._not_shown(name, addresses, challenge)
             # A host of several addresses may listen on one alone.
             if not addresses or len(missing) == len(addresses):
-                why = Said(missing[0]) if missing else None
+                why = missing[0].told if missing else None
                 problems.append(
-                    Reason(Failed.HTTP_UNSEEN, name=name, unseen=unseen, host=host, why=why)
+                    _untried(name, missing)
+                    or Reason(Failed.HTTP_UNSEEN, name=name, unseen=unseen, host=host, why=why)
                 )
         return problems
 
@@ -208,6 +215,14 @@ class FileChallenges:
                 self._ordering.resolver.lookup(host, "AAAA"),
             )
         return [address for one in found for address in addresses_in(one)]
+
+
+def _untried(name: str, missing: Sequence[NotShown]) -> Reason | None:
+    """Return that nobody could look at an address, which perhaps shows it; None: all were seen."""
+    untried = (
+        Reason(Failed.HTTP_UNTRIED, name=name, why=one.told) for one in missing if one.untried
+    )
+    return next(untried, None)
 
 
 FilesLeft = tuple[CertId, str, tuple[str, ...]]

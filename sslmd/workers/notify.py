@@ -12,10 +12,11 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
 
@@ -38,8 +39,9 @@ from sslmd.wire.sending import (
 )
 from sslmd.workers.tools import Site, Threads
 
-# Messages under way at a time: each is a process of 60 MB.
-PLACES = 4
+# Messages under way at a time, each a process of 60 MB; and of one notifier: where its addresses
+# hang, others have theirs.
+PLACES, PLACES_OF_ONE = 4, 2
 
 # Seconds beside those that the program has: its start, on a machine under load.
 PATIENCE = 20.0
@@ -105,11 +107,21 @@ class Sender:
         self._socket = socket
         self._command = tuple(command)
         self._places = asyncio.Semaphore(PLACES)
+        self._places_of: dict[str, asyncio.Semaphore] = {}
+
+    async def marks(self, to: NotifyOptions) -> tuple[str, ...]:
+        """Return a mark for everybody whom a notifier names, which shows nothing of the address.
+
+        Raises `Permanent` where a file of addresses cannot be used.
+        """
+        if to.command:
+            return marks_of((repr(to.command),))
+        return marks_of(one.text for one in await self._addresses(to))
 
     async def hand_over(
-        self, what: Outgoing, to: NotifyOptions, skip: Collection[int] = ()
+        self, what: Outgoing, to: NotifyOptions, only: Collection[int] | None = None
     ) -> HandedOver:
-        """Hand a message to everybody whom a notifier names, but to those who have it (`skip`).
+        """Hand a message to everybody whom a notifier names, or to some of them (`only`).
 
         Raises `Transient` or `Permanent` where nobody took it.
         """
@@ -117,10 +129,13 @@ class Sender:
             await self._run(what, to.command)
             return HandedOver((0,))
         addresses = await self._addresses(to)
-        wanted = [at for at in range(len(addresses)) if at not in skip]
+        wanted = [at for at in range(len(addresses)) if only is None or at in only]
+        if not wanted:  # the file was changed meanwhile
+            raise Transient(Reason(Failed.NOTIFY_NOBODY, file=str(to.to_file)))
         labels = _labels(addresses, "to_file" if to.to_file else "to")
+        places = self._places_of.setdefault(to.name, asyncio.Semaphore(PLACES_OF_ONE))
         ends = await asyncio.gather(
-            *(self._send(what, addresses[at], labels[at]) for at in wanted),
+            *(self._send(what, addresses[at], labels[at], places) for at in wanted),
             return_exceptions=True,
         )
         took = tuple(at for at, end in zip(wanted, ends, strict=True) if end is None)
@@ -166,9 +181,11 @@ class Sender:
             remedy=Failed.FIX_NOTIFY_COMMAND,
         )
 
-    async def _send(self, what: Outgoing, address: NotifyAddress, label: str) -> None:
+    async def _send(
+        self, what: Outgoing, address: NotifyAddress, label: str, places: asyncio.Semaphore
+    ) -> None:
         message = ToSend(address.text, what.subject, what.lines, what.severity)
-        async with self._places:
+        async with places, self._places:
             answer = await self._ask(message.dump(), label)
         if answer.failure is not None:
             raise failure_of(answer, label, address.text, self._site.now())
@@ -213,6 +230,11 @@ class Sender:
             await program.end()
         # Before its last line there is what Python says when it does not even start.
         return program.text.strip().rpartition("\n")[2].encode()
+
+
+def marks_of(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return of each text a mark that shows nothing of it."""
+    return tuple(sha256(one.encode("utf-8", "replace")).hexdigest()[:16] for one in texts)
 
 
 def _labels(addresses: Sequence[NotifyAddress], key: str) -> list[str]:

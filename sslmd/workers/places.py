@@ -17,9 +17,13 @@ from dataclasses import replace
 
 from sslmd.core.dane.content import ZoneNotes
 from sslmd.core.dane.places import Elsewhere, Ends, Fate, Place, Places, sure_places
+from sslmd.core.dane.sighting import at_servers
 from sslmd.core.dane.tlsa import Content, Tlsa, endpoint_of, owner_of
 from sslmd.core.errors import SslmError
+from sslmd.core.failed import Failed
 from sslmd.core.names import BadName, DomainName, ZoneName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 from sslmd.dns.answers import LONGEST_CHAIN, tlsa_of
 from sslmd.dns.ask import DnsAsker, NameServer
 from sslmd.dns.look import TLSA, look_at
@@ -48,7 +52,7 @@ async def places_of(
         try:
             return await _place(zone, owner, look)
         except SslmError as err:
-            return Place(Fate.UNKNOWN, owner, f"{owner}: no record is written: {err}")
+            return Place(Fate.UNKNOWN, owner, _not_written(owner, err.reason))
 
     names = sorted(set(owners))
     found = await asyncio.gather(*map(one, names))
@@ -67,41 +71,31 @@ async def _place(zone: ZoneName, owner: DomainName, look: OwnerLook) -> Place:
         first = first or alias.target
         name = alias.target
         if name in seen or len(seen) > LONGEST_CHAIN:
-            path = " to ".join(one.text for one in (*seen, name))
-            why = (
-                f"{owner}: no record is written: its CNAMEs lead in a circle ({path}); correct "
-                f"them in zone {zone}"
-            )
-            return Place(Fate.NOWHERE, owner, why, first)
+            path = tuple(one.text for one in (*seen, name))
+            why = Reason(Failed.CNAMES_CIRCLE, owner=owner, names=path, zone=zone)
+            return Place(Fate.NOWHERE, owner, _not_written(owner, why), first)
         seen.append(name)
         if not name.is_within(zone):
-            why = (
-                f"{owner} is a CNAME to {name}, which is not in zone {zone}: no record is written, "
-                "and clients look there"
-            )
+            why = Reason(InDns.ALIAS_AWAY, owner=owner, target=name, zone=zone)
             return Place(Fate.ELSEWHERE, name, why, first)
     if lost := _robbed(finding):
-        why = (
-            f"{owner}: no record is written: {lost} has its records from {finding.wildcard} alone, "
-            f"and would lose them (RFC 4592); give {lost} address records of its own in zone {zone}"
-        )
-        return Place(Fate.NOWHERE, name, why, first)
+        why = Reason(InDns.WOULD_LOSE, host=lost, wildcard=finding.wildcard, zone=zone)
+        return Place(Fate.NOWHERE, name, _not_written(owner, why), first)
     if first is not None:
-        why = f"{owner} is a CNAME: its records are written at {name}"
+        why = Reason(InDns.ALIAS_HERE, owner=owner, target=name)
         return Place(Fate.MOVED, name, why, first)
     return Place(Fate.HERE, owner)
+
+
+def _not_written(owner: DomainName, why: Reason) -> Reason:
+    return Reason(InDns.NOT_WRITTEN, owner=owner, why=why)
 
 
 def _below_cut(
     zone: ZoneName, owner: DomainName, finding: OwnerFacts, cname: DomainName | None
 ) -> Place:
-    child = finding.zone
-    where = owner.text if cname is None else f"{owner}, a CNAME to {finding.owner},"
-    why = (
-        f"{where} is in zone {child}, which is a zone of its own below {zone}: no record is "
-        f"written; list {child} in [[groups]], with a service that has dane_tls for it, or write "
-        "its TLSA records there"
-    )
+    target = finding.owner if cname is not None else None
+    why = Reason(InDns.BELOW_CUT, owner=owner, target=target, child=finding.zone, zone=zone)
     return Place(Fate.ELSEWHERE, finding.owner, why, cname, is_cut=cname is None)
 
 
@@ -135,8 +129,7 @@ async def find_places(
         servers = await authoritative(zone, site.config.primary_for(zone), resolver)
     except SslmError as err:
         asked = {
-            owner: Place(Fate.UNKNOWN, owner, f"{owner}: no record is written: {err}")
-            for owner in owners
+            owner: Place(Fate.UNKNOWN, owner, _not_written(owner, err.reason)) for owner in owners
         }
     else:
         asked = await places_of(resolver.asker, zone, owners, servers)
@@ -170,7 +163,7 @@ async def _with_ttls(
 
 async def find_ends(
     zone: ZoneName, owners: Collection[DomainName], known: Ends, site: Site, resolver: Resolver
-) -> tuple[dict[DomainName, DomainName], str]:
+) -> tuple[dict[DomainName, DomainName], Reason | None]:
     """Return where clients look before they look at an owner, and why that is not known of all.
 
     The host of a port may be a CNAME: then records at the name where it leads come first (RFC 7671
@@ -181,20 +174,20 @@ async def find_ends(
         with suppress(BadName):
             hosts.setdefault(endpoint_of(owner)[2], []).append(owner)
     if not hosts:
-        return {}, ""
+        return {}, None
     try:
         servers = await authoritative(zone, site.config.primary_for(zone), resolver)
     except SslmError as err:
-        return {owner: known[owner] for owner in owners if owner in known}, str(err)
+        return {owner: known[owner] for owner in owners if owner in known}, err.reason
     ends = await asyncio.gather(
         *(end_of_host(host, zone, servers, resolver) for host in hosts),
         return_exceptions=True,
     )
     found: dict[DomainName, DomainName] = {}
-    problem = ""
+    problem = None
     for (host, mine), end in zip(hosts.items(), ends, strict=True):
         if isinstance(end, SslmError):
-            problem = problem or f"{host}: {end}"
+            problem = problem or end.reason.of(host)
             found |= {owner: known[owner] for owner in mine if owner in known}
         elif isinstance(end, BaseException):
             raise end
@@ -234,27 +227,27 @@ async def look_there(at: DomainName, site: Site, resolver: Resolver) -> Elsewher
             return await _by_servers(at, zone, site, resolver)
         return await _by_resolver(at, site, resolver)
     except SslmError as err:
-        return Elsewhere(at, problem=str(err))
+        return Elsewhere(at, problem=err.reason)
 
 
 async def _by_servers(at: DomainName, zone: ZoneName, site: Site, resolver: Resolver) -> Elsewhere:
     servers = await authoritative(zone, site.config.primary_for(zone), resolver)
     shown: list[frozenset[Tlsa]] = []
-    ttl, problem = 0, ""
+    ttl, problem = 0, None
     for server in await look_at(resolver.asker, zone, servers, [at], TLSA):
         one = server.owners.get(at)
         if one is None:
-            problem = problem or f"{server.server} {server.silent or server.out_of_reach}"
+            problem = problem or at_servers([(server.server, server.silent or server.out_of_reach)])
         elif one.is_cut or (one.cname is not None and not one.records):
             return await _by_resolver(at, site, resolver)  # it leads further
         elif one.fault:
-            problem = problem or f"{server.server} {one.fault}"
+            problem = problem or at_servers([(server.server, one.fault)])
         else:
             shown.append(one.records)
             ttl = max(ttl, one.ttl)
     # A client may ask any of them: what one of them lacks is not there.
     common = frozenset.intersection(*shown) if shown else frozenset()
-    return Elsewhere(at, common, ttl, "" if shown else problem)
+    return Elsewhere(at, common, ttl, None if shown else problem)
 
 
 async def _by_resolver(at: DomainName, site: Site, resolver: Resolver) -> Elsewhere:

@@ -12,16 +12,18 @@ from cryptography import x509
 from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import AtPort
 from sslmd.net.link import Asker
-from sslmd.net.probe_messages import TIMEOUT, Reach, Served
+from sslmd.net.probe_messages import TIMEOUT, Reach, Served, described
 from sslmd.pki.identity import describe_key
 from sslmd.pki.pem import MALFORMED
-from sslmd.servers.probe import served_at
+from sslmd.servers.probe import is_blind, served_at
 from sslmd.workers.proof import current, whose_is
 from sslmd.workers.tools import Site, Standings
 
 # Why nothing is served where there is no host to connect to.
-NO_ADDRESS = "has no address"
+NO_ADDRESS = Reason(AtPort.NO_ADDRESS)
 
 # Looks at a time, for one certificate.
 AT_A_TIME = 8
@@ -32,15 +34,21 @@ class PortSeen:
     """What one address of an endpoint serves.
 
     `match`: the set of the certificate that it is. `other` says what it is where it is none, and
-    where it is a certificate that the set does not have, for a key that it does; "" otherwise, also
-    where nothing is served (`served.problem` says why).
+    where it is a certificate that the set does not have, for a key that it does; None otherwise,
+    also where nothing is served. `why`: why no address is known to look at, None if one is.
     """
 
     host: DomainName
     port: int
     served: Served
     match: SetName | None
-    other: str = ""
+    other: Reason | None = None
+    why: Reason | None = None
+
+    @property
+    def what(self) -> Reason:
+        """What was met where nothing is served."""
+        return self.why or self.served.what
 
 
 async def look_at_ports(
@@ -73,7 +81,8 @@ async def look_at_ports(
         try:
             found = await addresses(host)
         except SslmError as err:
-            return [_nothing(host, port, str(err))]
+            reach = Reach.NOT_TRIED if is_blind(err) else Reach.UNANSWERED
+            return [_nothing(host, port, err.reason, reach)]
         if not found:
             return [_nothing(host, port, NO_ADDRESS)]
         return await asyncio.gather(*(at(host, port, address) for address in found))
@@ -83,8 +92,8 @@ async def look_at_ports(
     return [seen for some in looks for seen in some]
 
 
-def _nothing(host: DomainName, port: int, problem: str) -> PortSeen:
-    return PortSeen(host, port, Served("", port, (), problem, Reach.UNANSWERED), None)
+def _nothing(host: DomainName, port: int, why: Reason, reach: Reach = Reach.UNANSWERED) -> PortSeen:
+    return PortSeen(host, port, Served("", port, reach=reach), None, why=why)
 
 
 def _kind_of(cert: CertId, site: Site, sets: Mapping[SetName, Material]) -> str:
@@ -100,17 +109,19 @@ def _kind_of(cert: CertId, site: Site, sets: Mapping[SetName, Material]) -> str:
 
 def _compare(
     served: Served, cert: CertId, site: Site, standings: Standings, sets: Mapping[SetName, Material]
-) -> tuple[SetName | None, str]:
+) -> tuple[SetName | None, Reason | None]:
     leaf = served.leaf
     if leaf is None:
-        return None, ""
-    names = sorted(sets, reverse=True)
+        return None, None
+    names, what = sorted(sets, reverse=True), described(served.facts)
     for name in names:
         if sets[name].leaf == leaf:
-            return name, ""
+            return name, None
     for name in names:
         # Selector 1 goes by the key alone (RFC 6698 §2.1.2), selector 0 does not.
         if sets[name].key == served.keys[0]:
-            return name, f"another certificate for its key: {served.described}"
+            return name, Reason(AtPort.OF_ITS_KEY, certificate=what)
     whose = whose_is(served.facts, current(site, standings))
-    return None, served.described if whose in (None, cert) else f"{whose}: {served.described}"
+    if whose in (None, cert):
+        return None, what
+    return None, Reason(AtPort.OF_CERT, cert=whose, certificate=what)

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from sslmd.config.model import Config, Probe, ServerClass, Unprobed
-from sslmd.core.errors import SslmError, together
+from sslmd.core.errors import SslmError, reason_of, several, together
 from sslmd.core.jobs import Told
 from sslmd.core.names import BadName, CertId, DomainName, covers, machine_of, parse_san
+from sslmd.core.reason import Reason
+from sslmd.core.seen import AtPort
 from sslmd.core.spec import CertFacts
 from sslmd.core.state import Unseen
 from sslmd.dns.resolver import Resolver
@@ -28,6 +30,7 @@ from sslmd.servers.probe import (
     BELIEVED,
     Expected,
     ProbedHost,
+    is_blind,
     missing_at,
     no_other,
     prove,
@@ -142,28 +145,28 @@ class Sight:
     @property
     def why_unseen(self) -> Unseen | None:
         """Why nobody saw it using its set; None: it was seen."""
-        return Unseen(f"not seen: {self.error}") if self.error is not None else self.unseen
+        return self.unseen if self.error is None else Unseen.at(reason_of(self.error))
 
 
 def rule_of(config: Config, kind: str, cert: CertId) -> Unseen | None:
     """Return why nobody looks at a certificate on servers of a class; None: its ports are."""
     found = next((one for one in config.server_classes if one.kind == kind), None)
     if found is None:
-        return Unseen("not looked at: name servers show no certificate", meant=True)
+        return Unseen(Reason(AtPort.OF_NAME_SERVER), meant=True)
     if not found.receives(cert):
-        return Unseen("not looked at: the class only depends on it", meant=True)
+        return Unseen(Reason(AtPort.ONLY_DEPENDS), meant=True)
     service = config.services.get(cert)
     if service is not None and service.spec.ca is not None:
-        return Unseen("not looked at: the certificate of a CA is no server's own", meant=True)
+        return Unseen(Reason(AtPort.OF_CA), meant=True)
     if found.unprobed is Unprobed.NONE:
-        return Unseen("not looked at: probe = 'none'", meant=True)
+        return Unseen(Reason(AtPort.PROBE_NONE), meant=True)
     if found.unprobed is Unprobed.FALSE:
-        return Unseen("not looked at: probe = false")
+        return Unseen(Reason(AtPort.PROBE_FALSE))
     if not found.probes:
-        return Unseen("not looked at: name its ports in probe, or write probe = 'none'")
+        return Unseen(Reason(AtPort.NO_PROBE))
     names = [str(name) for name in service.spec.all_names()] if service is not None else []
     if not any(not one.name or covers(names, one.name) for one in found.probes):
-        return Unseen("not looked at: no probe is for a name of it")
+        return Unseen(Reason(AtPort.NO_PROBE_FOR_IT))
     return None
 
 
@@ -190,7 +193,7 @@ class Proving:
         self._ports = {one.cert: self._noted_ports(one.cert) for one in told}
         self._ours: Known | None = None
         # Default ports where nobody listens, and what is said of them.
-        self._silent: dict[int, str] = {}
+        self._silent: dict[int, Reason] = {}
 
     def _noted_ports(self, cert: CertId) -> set[int]:
         place = (str(self._class.kind), self._host)
@@ -280,10 +283,12 @@ class Proving:
             if seen and not any(served.reached for served in seen):
                 self._silent[probe.port] = told_of(seen)
 
-    def _failed(self, cert: CertId, err: Exception) -> Sight:
-        if any(self._counting(cert)):
-            return Sight(err, ports=self.counted(cert))
-        return Sight(unseen=Unseen(f"not seen: {err}"), ports=self.counted(cert))
+    def _failed(self, cert: CertId, err: Exception, *, owed: bool = False) -> Sight:
+        ports, counts = self.counted(cert), any(self._counting(cert))
+        if counts and not (owed or is_blind(err)):
+            return Sight(err, ports=ports)
+        why = reason_of(err)
+        return Sight(unseen=Unseen(why, owed=True) if counts else Unseen.at(why), ports=ports)
 
     def counted(self, cert: CertId) -> tuple[int, ...]:
         """Return the default ports that count for a certificate from now on."""
@@ -320,21 +325,19 @@ class Proving:
             error = together(failures)
             if not isinstance(error, Exception):
                 raise error  # the daemon stops
-            return Sight(error, ports=self.counted(cert))
+            return self._failed(cert, error, owed=all(map(is_blind, failures)))
         told = [wrong for wrong in missing if wrong]
         for remark in results:
-            if isinstance(remark, str) and remark:
-                self._delivering.telling.tell(
-                    "probe-left-out", f"{self._class.kind}: {remark}", cert
-                )
+            if isinstance(remark, Reason):
+                self._delivering.telling.tell("probe-left-out", remark.of(self._class.kind), cert)
                 told.append(remark)
             else:
                 seen = True
         if seen:
             return Sight(ports=self.counted(cert))
-        return Sight(unseen=Unseen(f"not seen: {'; '.join(told)}"), ports=self.counted(cert))
+        return Sight(unseen=Unseen.at(several(told)), ports=self.counted(cert))
 
-    async def _prove(self, place: ProbedHost, probe: Probe, one: _Wanted) -> str:
+    async def _prove(self, place: ProbedHost, probe: Probe, one: _Wanted) -> Reason | None:
         # A port that was named is meant for every certificate of the class.
         other = partial(self._other, one.cert) if probe.optional else no_other
         proof = self._proof(probe, one)
@@ -342,16 +345,16 @@ class Proving:
             self._delivering.net, place, probe, proof, self._seconds, turn=self._turn, other=other
         )
 
-    async def _missing(self, place: ProbedHost, probe: Probe, one: _Wanted) -> str:
-        """Return what a default port shows in place of a certificate, "" if it shows it."""
+    async def _missing(self, place: ProbedHost, probe: Probe, one: _Wanted) -> Reason | None:
+        """Return what a default port shows in place of a certificate, None if it shows it."""
         if not place.addresses:
-            return f"{place.host} has no address"
+            return Reason(AtPort.NO_ADDRESS).of(place.host)
         if probe.port in self._silent:
             return self._silent[probe.port]
         seconds = min(self._seconds, BELIEVED)
-        proof = self._proof(probe, one)
-        net = self._delivering.net
-        return told_of(await missing_at(net, place, probe, proof, seconds, turn=self._turn))
+        net, proof = self._delivering.net, self._proof(probe, one)
+        wrong = await missing_at(net, place, probe, proof, seconds, turn=self._turn)
+        return told_of(wrong) if wrong else None
 
     def _proof(self, probe: Probe, one: _Wanted) -> Expected:
         path = Tree(str(self._delivering.site.config.globals.prod_cert_dir)).link(one.cert, CURR)

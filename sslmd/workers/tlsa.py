@@ -25,7 +25,10 @@ from sslmd.core.dane.tlsa import (
     wants_of,
 )
 from sslmd.core.errors import SslmError, Transient
+from sslmd.core.failed import Failed
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 from sslmd.dns import tlsa_publish
 from sslmd.dns.ask import NameServer
 from sslmd.dns.look import TLSA
@@ -97,14 +100,8 @@ async def publish(
             failure = err
         else:
             remarks += [done.left] if done.left else []
-            changed = changed if done.given else ""
+            changed = changed if done.given else None
     return replace(found, remarks=tuple(remarks), failure=failure, changed=changed)
-
-
-_NULL_MX = (
-    "it takes no mail (null MX, RFC 7505), so it gets no TLSA records for MX hosts; remove the "
-    "entries with 'MX' from dane_tls"
-)
 
 
 async def prepare(
@@ -115,7 +112,7 @@ async def prepare(
     Asks name servers, and changes nothing. Raises `Transient` or `Permanent`.
     """
     zone, site, threads, means = wish.zone, publishing.site, publishing.threads, publishing.means
-    remarks: list[str] = []
+    remarks: list[Reason] = []
     if wish.wants_mx:
         notes = await _with_mx(zone, notes, site, means.resolver, remarks)
     before = await threads.in_thread(tlsa_publish.published, means, zone)
@@ -126,7 +123,8 @@ async def prepare(
     firsts, ends_problem = await find_ends(zone, asked, last.ends, site, means.resolver)
     asked = {o for o in asked if o not in before or o in last.doubted or o in notes.moved}
     places, notes = await find_places(zone, asked, notes, before, last.places, site, means.resolver)
-    remarks += sorted(place.why for place in places.values() if not place.is_written)
+    unwritten = sorted(owner for owner, place in places.items() if not place.is_written)
+    remarks += filter(None, (places[owner].why for owner in unwritten))
 
     material_of = partial(_material, site.tree)
     known = (places, firsts, last.others)
@@ -139,16 +137,13 @@ async def prepare(
             content_for, wish, notes, before, material_of, frozenset(unfit), *known
         )
     ours = means.updated(zone) is not None or bool(site.config.dns.tlsa_dirs)
-    changed = ""
+    changed = None
     if ours:
         changed = await threads.in_thread(tlsa_publish.differs, means, zone, content.records)
     elif content.records:
-        remarks.append(
-            "there is no way to publish its TLSA records: write tlsa_dirs in [dns], or update = "
-            "true in its [[dns_primary]]; or put them into the zone yourself (sslmctl dane)"
-        )
+        remarks.append(Reason(Failed.NO_WAY_FOR_TLSA, zone=zone))
     if wish.wants_mx and notes.null_mx:
-        remarks.append(_NULL_MX)
+        remarks.append(Reason(InDns.NULL_MX_ENTRIES))
     outside = tuple(h for h in notes.mx or () if wish.wants_mx and not h.is_within(zone))
     return Given(
         content,
@@ -176,14 +171,14 @@ async def _unfit(
     wants: Mapping[CertId, Wants],
     places: Places,
     publishing: Publishing,
-) -> dict[DomainName, tuple[CertId, str]]:
+) -> dict[DomainName, tuple[CertId, Reason]]:
     """Return owners that get their first records while their port serves another key, and why not.
 
     Whoever switches DANE on may have a server that reads other files: its first record would turn
     senders away. A port that cannot be reached from here tells nothing.
     """
     fresh = content.records.keys() - before.keys()
-    found: dict[DomainName, tuple[CertId, str]] = {}
+    found: dict[DomainName, tuple[CertId, Reason]] = {}
     if not fresh:
         return found
     servers: Sequence[NameServer] = ()
@@ -201,12 +196,15 @@ async def _unfit(
             owner = owner_of(port.port, "tcp", port.host)
             owner = places[owner].at if owner in places else owner
             if port.served.chain and not matches(port.served, content.records[owner].records):
-                text = (
-                    f"{port.host}:{port.port} ({port.served.address}) serves {port.other}: with "
-                    f"TLSA records for {one.cert}, clients that check DANE would refuse it; have "
-                    "it read the production tree first"
+                why = Reason(
+                    InDns.PORT_SERVES_OTHER,
+                    host=port.host,
+                    port=port.port,
+                    address=port.served.address,
+                    serves=port.other,
+                    cert=one.cert,
                 )
-                found[owner] = (one.cert, text)
+                found[owner] = (one.cert, why)
     return found
 
 
@@ -220,7 +218,7 @@ async def _ttl_shown(zone: ZoneName, before: Content, site: Site, resolver: Reso
 
 
 async def _with_mx(
-    zone: ZoneName, notes: ZoneNotes, site: Site, resolver: Resolver, remarks: list[str]
+    zone: ZoneName, notes: ZoneNotes, site: Site, resolver: Resolver, remarks: list[Reason]
 ) -> ZoneNotes:
     """Return notes with MX hosts of today; what is known stays when nobody tells."""
     now = site.now()
@@ -234,7 +232,7 @@ async def _with_mx(
     except SslmError as err:
         if not known:
             raise
-        remarks.append(f"its MX hosts stay as they were known before: {err}")
+        remarks.append(Reason(InDns.MX_STAY, why=err.reason))
         return notes
     return replace(notes, mx=found.hosts, null_mx=found.is_refused, mx_at=now)
 

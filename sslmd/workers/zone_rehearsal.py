@@ -21,7 +21,7 @@ from sslmd.core.dane.verdict import Dane
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import SslmError, Transient, Trouble
 from sslmd.core.names import BadName, CertId, DomainName, ZoneName
-from sslmd.core.reason import Reason, Said, said
+from sslmd.core.reason import Reason
 from sslmd.core.told import Would
 from sslmd.core.view import Standing
 from sslmd.dns import tlsa_publish
@@ -144,10 +144,10 @@ class ZoneRehearsal:
         self._know(wish=wish, given=given, notes=given.notes)
         self._wish = wish
         self.content = given.content.records
-        told = [Reason(Would.OF_ZONE, zone=self.name, what=Said(one)) for one in given.remarks]
-        unfit = [Reason(Would.NOT_PUBLISH, what=Said(text)) for _, text in given.unfit.values()]
+        told = [Reason(Would.OF_ZONE, zone=self.name, what=one) for one in given.remarks]
+        unfit = [Reason(Would.NOT_PUBLISH, what=why) for _, why in given.unfit.values()]
         self.remarks += [*told, *unfit]
-        if (changed := said(given.changed)) is None:
+        if (changed := given.changed) is None:
             return
         if not (self.content or self.before):
             self._written(changed)
@@ -202,11 +202,7 @@ class ZoneRehearsal:
             async with asyncio.timeout(PATIENCE):
                 return await prepared(notes)
         except TimeoutError:
-            raise Transient(
-                f"its name servers took longer than {PATIENCE:g} s; see whether "
-                "they can be reached from here",
-                about=f"zone {self.name}",
-            ) from None
+            raise Transient(Reason(Would.ZONE_SLOW, zone=self.name, seconds=PATIENCE)) from None
 
 
 async def rehearse_zones(

@@ -43,6 +43,12 @@ ORDER = "https://ca.test:14000/order"
             Permanent,
             "a.test: CAA forbids",
         ),
+        (
+            # What step-ca answers where it is asked for another key of an account.
+            AcmeProblem("acme", ORDER, 501, "rejectedIdentifier", detail="not implemented"),
+            Permanent,
+            "not implemented (rejectedIdentifier); this CA does not offer that",
+        ),
         (AcmeProblem("acme", ORDER, 500, "serverInternal", detail="oops"), Transient, "oops"),
         (AcmeProblem("http", ORDER, 503), Transient, f"the CA at {ORDER} answers 503 Service"),
         (

@@ -20,7 +20,7 @@ from sslmd.acme import engine
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
 from sslmd.net import acme as steps
-from sslmd.pki.renewal_id import renewal_id
+from sslmd.workers.ari import renewal_id
 from tests.stand.acme_order import Ordering, name_of_its_own
 from tests.stand.pebble import Pebble, missing
 from tests.stand.proxy import Answer, Proxy

@@ -147,7 +147,6 @@ def _answers(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, list[An
 @given(answers=_answers())
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_whatever_it_answers(tmp_path: Path, begun: bool, answers: Any) -> None:

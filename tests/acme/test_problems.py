@@ -20,6 +20,7 @@ from sslmd.acme.certbot_log import MOST, MOST_DETAIL, read_log
 from sslmd.acme.problems import StillProcessing, read_problem, to_error
 from sslmd.acme.refusals import MOST_TEXT, Problem, ProblemKind, judged, limited
 from sslmd.core.errors import Permanent, RateLimited, SslmError, Transient, ValidationFailed
+from sslmd.core.failed import Failed
 from sslmd.net.acme_messages import AcmeProblem
 
 LOGS = Path(__file__).with_name("certbot_logs")
@@ -251,7 +252,7 @@ def test_a_server_error_without_a_time_has_none() -> None:
             "correct ca_eab_kid and ca_eab_hmac_",
         ),
         ("new-terms", "Terms of service have changed", "(https://ca.example/agree?1) (https://ca"),
-        ("deactivated", 'has status "deactivated"', "out of cb/accounts"),
+        ("deactivated", 'has status "deactivated"', "sslmctl account deactivate"),
     ],
 )
 def test_refusals_name_the_way_out(name: str, said: str, remedy: str) -> None:
@@ -472,6 +473,12 @@ def test_trouble_of_the_ca(name: str, text: str) -> None:
     assert type(to_error(found, NOW)) is Transient
 
 
+def test_a_nonce_that_certbot_does_not_try_again_names_the_way_out() -> None:
+    found = {name: problem_of(name).why.within() for name in ("bad-nonce", "order-invalid")}
+    told = {name: Failed.CERTBOT_NONCE in (one.code for one in why) for name, why in found.items()}
+    assert told == {"bad-nonce": True, "order-invalid": False}
+
+
 # --- certbot itself -------------------------------------------------------------------------
 
 
@@ -603,7 +610,7 @@ def test_only_the_end_of_a_log_is_read() -> None:
     assert not read_log(lost + "\n" + "x" * MOST).answers
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(-64, 255), st.text(max_size=300), st.text(max_size=300), st.integers(0, 599))
 def test_any_text(status: int, output: str, body: str, code: int) -> None:
     for log in (body, answered(code, body, headers=f"Retry-After: {output}\n")):

@@ -93,7 +93,7 @@ def attempt(tree: Tree) -> None:
         assert str(one).isprintable()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(NAMES), st.binary(max_size=200), min_size=1))
 def test_arbitrary_bytes_are_mistakes_at_worst(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as top:
@@ -103,7 +103,7 @@ def test_arbitrary_bytes_are_mistakes_at_worst(files: dict[str, bytes]) -> None:
         attempt(tree)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 4), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), WORDS), max_size=4)
 )
@@ -138,7 +138,7 @@ LINES = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(LINES), VALUES)
 def test_values_of_any_type_are_mistakes_at_worst(line: tuple[int, str], value: str) -> None:
     number, old = line

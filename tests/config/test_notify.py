@@ -15,12 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from sslmd.config import notify_schemes
 from sslmd.config.load import load
 from sslmd.config.notify import MOST_ADDRESSES, AddressFileError, read_addresses
-from sslmd.config.notify_address import alive_url, holds_secret, notify_address
+from sslmd.config.notify_address import (
+    LOCAL_SCHEMES,
+    PRIVATE_SCHEMES,
+    SCHEMES,
+    alive_url,
+    holds_secret,
+    notify_address,
+)
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.trouble import Severity
+from sslmd.core.words.sentence import say
 from sslmd.notify import mail
 from tests.stand.attacker import NOBODY, let_in
 from tests.stand.conf import MAIN, Tree
@@ -278,7 +285,7 @@ def test_a_reload_tells_the_key_that_changed(tree: Tree) -> None:
     before = tree.load()
     tree.change("ssl-mgr.conf", SECRET, f"{SECRET}2")
     (told,) = differences(before.written, tree.load().written)
-    assert told == "[[notify]] a of ssl-mgr.conf: to"
+    assert say(told) == "[[notify]] a of ssl-mgr.conf: to"
 
 
 def refused(check: Callable[[str], object], text: str) -> str:
@@ -364,7 +371,7 @@ def test_tables_that_the_page_on_mail_shows(tree: Tree) -> None:
 
 
 def test_the_schemes_are_those_of_the_apprise_that_is_installed() -> None:
-    """Where this fails, Apprise has others now: write them into config/notify_schemes.py."""
+    """Where this fails, Apprise has others now: write them into config/notify_address.py."""
     code = """
 from sslmd.notify import services
 from apprise.manager_plugins import NotificationManager
@@ -382,9 +389,9 @@ print(2, *services.HERE)
     )
     rows = [line.split() for line in done.stdout.splitlines()]
     known = {name: flag for flag, *names in rows for name in names}
-    assert {name for name in known if known[name] == "2"} == notify_schemes.HERE
-    assert {name for name in known if known[name] == "1"} == notify_schemes.PRIVATE
-    assert set(known) == notify_schemes.SCHEMES | notify_schemes.HERE
+    assert {name for name in known if known[name] == "2"} == LOCAL_SCHEMES
+    assert {name for name in known if known[name] == "1"} == PRIVATE_SCHEMES
+    assert set(known) == SCHEMES | LOCAL_SCHEMES
 
 
 @given(st.text(max_size=40))

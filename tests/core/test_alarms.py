@@ -19,6 +19,7 @@ from sslmd.core.alarms import (
 from sslmd.core.names import CertId
 from sslmd.core.reason import noted
 from sslmd.core.trouble import CertStatus, ServerStatus, Severity, TroubleKind
+from tests.reasons import because
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -130,7 +131,7 @@ def test_what_stands_beside_certificates() -> None:
 def test_what_was_not_looked_at_is_not_known() -> None:
     dane = cert(left=60, dane=True)
     seen = cert("b.example", left=60, dane=True, compared=NOW)
-    part = cert("c.example", left=60, dane=True, compared=NOW, unseen=["ns1: not asked"])
+    part = cert("c.example", left=60, dane=True, compared=NOW, unseen=[because("ns1: not asked")])
     found = unknown_of(Overview([dane, seen, part]), NOW)
     assert (AlarmKind.DANE, "example.com:web-ec") in found
     assert (AlarmKind.DANE, "b.example:web-ec") not in found

@@ -16,11 +16,14 @@ from sslmd.core.words.sentence import say
 from tests.core.test_plan import DANE, DUE, GOOD, NOW, READY, WANTED, look, settled
 from tests.core.test_plan_dane import PORTS as MAIL
 from tests.core.test_plan_dane import READY_SEEN
+from tests.reasons import because
 
-LACKS = replace(READY_SEEN, since=None, waited=0.0, missing="ns2 lacks the record", opens_at=None)
+LACKS = replace(
+    READY_SEEN, since=None, waited=0.0, missing=because("ns2 lacks the record"), opens_at=None
+)
 PORTS = replace(MAIL, usages=frozenset({3}))
 LACKING = Counting(PORTS, LACKS)
-SILENT = replace(LACKING, silent="ns2 does not answer")
+SILENT = replace(LACKING, silent=because("ns2 does not answer"))
 
 
 def left(days: float) -> CertState:

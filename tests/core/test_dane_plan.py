@@ -32,6 +32,8 @@ from sslmd.core.errors import Transient, Trouble
 from sslmd.core.jobs import Look, Watch
 from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.reason import Why
+from sslmd.core.words.sentence import say
+from tests.reasons import because
 from tests.stand.world import START
 
 ZONE = ZoneName("example.com")
@@ -127,7 +129,7 @@ def test_what_fails_at_the_start_waits_for_its_next_try() -> None:
     zone = advance_zone(zone, NotGiven(MX, trouble(), ("as it is",), NOW))
     decision = decide_zone(ZoneView(zone, MX, lambda: zone.stamps != ("as it is",), LIMIT), NOW)
     assert decision == ZoneDecision(again_at=NOW + 60.0)
-    assert zone.trouble == "rndc failed"
+    assert say(zone.trouble) == "rndc failed"
     assert decide_zone(ZoneView(zone, MX, lambda: False, LIMIT), NOW + 60.0).job
     assert why(advance_zone(zone, ZoneReloaded()), MX) is Why.ZONE_MAY_DIFFER
 
@@ -137,7 +139,7 @@ def given(**known: object) -> Given:
 
 
 def test_what_was_given_is_looked_at_at_once() -> None:
-    event = WasGiven(WISH, given(changed="new"), None, ("stamp",), 0.5, NOW)
+    event = WasGiven(WISH, given(changed=because("new")), None, ("stamp",), 0.5, NOW)
     zone = advance_zone(KnownZone(ZONE, frozenset({CERT})), event)
     assert isinstance(decided(zone).job, Look)
     zone = advance_zone(zone, SightingsTaken({}, frozenset(), 30.0, NOW))
@@ -151,9 +153,9 @@ def test_what_was_given_is_looked_at_at_once() -> None:
 
 def test_ports_that_are_not_ready_are_told_once() -> None:
     owner = DomainName("_443._tcp.www.example.com")
-    some = given(unfit={owner: (CERT, "serves another key")})
+    some = given(unfit={owner: (CERT, because("serves another key"))})
     zone = advance_zone(QUIET, WasGiven(WISH, some, trouble(""), (), 0.5, NOW))
-    assert (zone.trouble, zone.again, zone.watch_at) == ("", True, NOW)
+    assert (zone.trouble, zone.again, zone.watch_at) == (None, True, NOW)
     later = replace(zone, watch_at=NOW + DAY)
     again = advance_zone(later, WasGiven(WISH, some, trouble(""), (), 0.5, NOW + 60))
     assert again.watch_at == NOW + DAY
@@ -179,6 +181,6 @@ def test_who_is_late_is_reported_now() -> None:
 
 
 def test_after_a_bug_there_is_a_pause() -> None:
-    zone = advance_zone(replace(QUIET, again=True), JobBroke("Look: a bug", NOW))
+    zone = advance_zone(replace(QUIET, again=True), JobBroke(because("Look: a bug"), NOW))
     assert decided(zone).again_at == NOW + timedelta(minutes=1).total_seconds()
-    assert zone.look_trouble == "Look: a bug"
+    assert say(zone.look_trouble) == "Look: a bug"

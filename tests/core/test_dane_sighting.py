@@ -10,13 +10,15 @@ import pytest
 from sslmd.core.dane.sighting import Answer, Instant, Sighting, Silence, digests, look_again
 from sslmd.core.dane.tlsa import Tlsa
 from sslmd.core.names import DomainName, SetName
+from sslmd.core.words.sentence import say
+from tests.reasons import because
 from tests.stand.world import START
 
 NEXT = SetName("20260101-00:00:00")
 BOTH = frozenset({"curr", "next"})
 FINE = (Answer("ns1"), Answer("ns2"))
-LACKS = (Answer("ns1"), Answer("ns2", missing="lacks it"))
-QUIET = (Answer("ns1"), Answer("ns2", silent="does not answer"))
+LACKS = (Answer("ns1"), Answer("ns2", missing=because("lacks it")))
+QUIET = (Answer("ns1"), Answer("ns2", silent=because("does not answer")))
 TTL = 100.0
 
 
@@ -85,7 +87,7 @@ def test_it_does_not_begin_before_every_server_shows_everything(
 def test_it_begins_anew_when_a_server_answers_without() -> None:
     lost = look(look(None, 0), 150, LACKS)
     assert lost.since is None
-    assert "ns2 lacks it" in lost.missing
+    assert "ns2 lacks it" in say(lost.missing)
     again = look(lost, 160, now=START + timedelta(seconds=160))
     assert again.since == START + timedelta(seconds=160)
     assert again.waited == 0
@@ -96,7 +98,7 @@ def test_silence_is_borne_for_a_ttl() -> None:
     quiet = look(first, 50, QUIET)
     assert quiet.since == first.since
     assert quiet.silent == (Silence("ns2", Instant("first", 50)),)
-    assert "does not answer" in quiet.missing
+    assert "does not answer" in say(quiet.missing)
     assert look(quiet, 150).silent == ()
     assert look(look(quiet, 150), 200).complete
     assert not look(quiet, 149, QUIET).complete

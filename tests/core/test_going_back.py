@@ -165,7 +165,7 @@ def test_with_dane_its_records_are_waited_for() -> None:
     job = at(reread(seen))
     assert isinstance(job, Roll)
     assert not job.blind
-    lost = replace(SEEN, since=None, missing="ns2 lacks it")
+    lost = replace(SEEN, since=None, missing=because("ns2 lacks it"))
     assert isinstance(at(reread(replace(seen, sighting=lost))), Lost)
     forced = at(replace(state, ask=FORCED_BACK))
     assert isinstance(forced, Roll)

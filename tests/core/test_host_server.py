@@ -14,12 +14,13 @@ from sslmd.core.host import server as life
 from sslmd.core.host.server import TABLE, HostUse, ServerChange, in_production
 from sslmd.core.names import SetName
 from sslmd.core.reason import Reason, Why
+from sslmd.core.seen import AtPort
 from sslmd.core.state import CertState, Delivered, Server, ServerPhase, Unseen
 from tests.stand.world import START, days
 
 NOW = START
 OLD, NEW = SetName.at(NOW - days(60)), SetName.at(NOW)
-WHY = Unseen("not looked at: probe = false")
+WHY = Unseen(Reason(AtPort.PROBE_FALSE))
 LATER = NOW + days(0.1)
 
 

@@ -28,7 +28,7 @@ from sslmd.core.spec import (
     parts_asked,
 )
 from sslmd.core.state import Ask, CertState, Delivered, Phase, Request, SetNote
-from sslmd.core.view import Ca, Decision, View, due
+from sslmd.core.view import CaAbove, Decision, View, due
 from sslmd.core.words.sentence import say
 from tests.reasons import because
 from tests.stand.world import EC, START, days, facts, wanted
@@ -84,7 +84,7 @@ def root(curr: SetFacts | None, next_: SetFacts | None = None, **more: object) -
 
 def below(view: View, curr: SetFacts | None = GOOD_INT, want: Wanted = INT) -> View:
     """The CA that the root signs."""
-    return View(want, settled(curr), Ca(ROOT_ID, view.wanted, view.state))
+    return View(want, settled(curr), CaAbove(ROOT_ID, view.wanted, view.state))
 
 
 def step(view: View) -> Decision:
@@ -239,7 +239,7 @@ def test_a_leaf_is_finished_with_whatever_key_it_has() -> None:
     web = wanted("example.com:web", signer=OwnCa(INT_ID))
     curr = replace(facts(web, NOW - days(10)), key_id="key 1", problem="no cert.pem")
     next_ = replace(facts(web, NOW), key_id="key 2")
-    above = Ca(INT_ID, INT, settled(GOOD_INT))
+    above = CaAbove(INT_ID, INT, settled(GOOD_INT))
     assert isinstance(decide(View(web, settled(curr, next_), above), NOW).job, Certify)
 
 
@@ -272,10 +272,10 @@ def test_a_leaf_stays_when_its_ca_gets_another_key() -> None:
         settled(GOOD_INT),
         settled(ca_set(INT, 1, 3650, key="key 2"), former=frozenset({"int: key 1"})),
     ):
-        found = decide(View(web, settled(leaf), Ca(INT_ID, INT, ca), servers), NOW)
+        found = decide(View(web, settled(leaf), CaAbove(INT_ID, INT, ca), servers), NOW)
         assert (found.job, say(found.reason)) == (None, "valid")
     other = settled(ca_set(INT, 1, 3650, key="key 2"))
-    found = decide(View(web, settled(leaf), Ca(INT_ID, INT, other), servers), NOW)
+    found = decide(View(web, settled(leaf), CaAbove(INT_ID, INT, other), servers), NOW)
     assert isinstance(found.job, MakeKey)
     assert "asks for the CA int" in say(found.reason)
 
@@ -285,7 +285,7 @@ def test_a_generation_of_which_no_set_is_left_is_known_by_its_name_and_its_signe
     made = facts(web, NOW - days(10), cert=(NOW - days(10), NOW + days(80)))
     name = parts_asked(INT.spec.subject)
     servers = frozenset[tuple[str, str]]()
-    ca = Ca(INT_ID, INT, settled(GOOD_INT), Ca(ROOT_ID, ROOT, settled(GOOD)))
+    ca = CaAbove(INT_ID, INT, settled(GOOD_INT), CaAbove(ROOT_ID, ROOT, settled(GOOD)))
     for above, parts, stays in (
         ("root: key 1", name, True),
         ("root: key 0", name, False),
@@ -343,8 +343,8 @@ def test_nobody_is_given_an_old_chain_while_its_ca_is_being_renewed() -> None:
     leaf = facts(web, NOW - days(90), cert=(NOW - days(90), NOW - days(1)))
 
     def of(root_: SetFacts, int_: SetFacts, trouble: Trouble | None = None) -> Decision:
-        above = Ca(ROOT_ID, ROOT, settled(root_))
-        ca = Ca(INT_ID, INT, settled(int_, trouble=trouble), above)
+        above = CaAbove(ROOT_ID, ROOT, settled(root_))
+        ca = CaAbove(INT_ID, INT, settled(int_, trouble=trouble), above)
         return decide(View(web, settled(leaf), ca, servers), NOW)
 
     assert "waits for its CA ca/int, which is being renewed" in say(of(old, old_int).reason)
@@ -417,9 +417,9 @@ def test_nobody_waits_for_a_ca_that_is_left_alone() -> None:
     near = facts(web, NOW - days(70), cert=(NOW - days(70), NOW + days(20)))
     old = settled(ca_set(ROOT, 2500, 3650))
     for leaf in (gone, near):
-        view = View(web, settled(leaf), Ca(ROOT_ID, ROOT, old, hold=because("of version 99")))
+        view = View(web, settled(leaf), CaAbove(ROOT_ID, ROOT, old, hold=because("of version 99")))
         assert isinstance(step(view).job, MakeKey)
-        waits = step(replace(view, ca=Ca(ROOT_ID, ROOT, old)))
+        waits = step(replace(view, ca=CaAbove(ROOT_ID, ROOT, old)))
         assert waits.waits_for_ca
 
 
@@ -444,9 +444,9 @@ def test_nothing_is_signed_below_a_ca_that_ends(left: timedelta) -> None:
     web = wanted("example.com:web", signer=OwnCa(INT_ID))
     leaf = facts(web, NOW - days(70), cert=(NOW - days(70), NOW + days(20)))
     ca = settled(replace(GOOD_INT, chain_end=NOW + left))
-    found = step(View(web, settled(leaf), Ca(INT_ID, INT, ca)))
+    found = step(View(web, settled(leaf), CaAbove(INT_ID, INT, ca)))
     assert found.job is None
     assert found.waits_for_ca
     assert "a CA above it expire" in say(found.reason)
     good = settled(replace(GOOD_INT, chain_end=NOW + days(3000)))
-    assert isinstance(step(View(web, settled(leaf), Ca(INT_ID, INT, good))).job, MakeKey)
+    assert isinstance(step(View(web, settled(leaf), CaAbove(INT_ID, INT, good))).job, MakeKey)

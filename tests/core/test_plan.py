@@ -41,8 +41,9 @@ from sslmd.core.state import (
     Track,
     TrialAsk,
     TrialKind,
+    Unseen,
 )
-from sslmd.core.view import Ca, Decision, View
+from sslmd.core.view import CaAbove, Decision, View
 from sslmd.core.words.sentence import say
 from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
@@ -85,10 +86,10 @@ UNREADABLE = replace(NEXT, problem="no chain.pem")
 CA_GOOD = facts(CA_WANTED, NOW - days(100), cert=(NOW - days(100), NOW + days(3000)))
 
 
-def ca(curr: SetFacts | None = CA_GOOD, want: Wanted | None = CA_WANTED, **more: object) -> Ca:
+def ca(curr: SetFacts | None = CA_GOOD, want: Wanted | None = CA_WANTED, **more: object) -> CaAbove:
     settled = curr.name if curr else None
     state = CertState(curr=curr, curr_note=SetNote(0.0), settled=settled)
-    return Ca(SUB.cert, want, replace(state, **more))  # type: ignore[arg-type]
+    return CaAbove(SUB.cert, want, replace(state, **more))  # type: ignore[arg-type]
 
 
 def settled(curr: SetFacts | None, next_: SetFacts | None = None, **more: object) -> CertState:
@@ -128,12 +129,12 @@ def advertised(curr: SetFacts | None, next_: SetFacts, **more: object) -> CertSt
 SERVERS = frozenset({("web", "localhost")})
 
 
-def look(state: CertState, want: Wanted = WANTED, above: Ca | None = None) -> View:
+def look(state: CertState, want: Wanted = WANTED, above: CaAbove | None = None) -> View:
     return View(want, state, above or ca(), SERVERS)
 
 
 def step(
-    state: CertState, want: Wanted = WANTED, above: Ca | None = None, now: datetime = NOW
+    state: CertState, want: Wanted = WANTED, above: CaAbove | None = None, now: datetime = NOW
 ) -> Decision:
     return decide(look(state, want, above), now)
 
@@ -554,7 +555,7 @@ def replaced(next_: SetFacts) -> Ask:
 
 
 def test_what_is_unknown_of_a_ca_is_for_the_issuer_to_complain_of() -> None:
-    for above in (Ca(SUB.cert, None, None), Ca(SUB.cert, CA_WANTED, None)):
+    for above in (CaAbove(SUB.cert, None, None), CaAbove(SUB.cert, CA_WANTED, None)):
         assert isinstance(step(settled(None), above=above).job, MakeKey)
     assert isinstance(decide(View(WANTED, settled(None)), NOW).job, MakeKey)
 
@@ -600,7 +601,7 @@ def test_a_ca_that_outlives_what_it_signs_is_not_waited_for() -> None:
 
 def test_the_plan_of_all() -> None:
     root = wanted("ca:root", signer=SelfSigned(), life=3650)
-    above = Ca(root.spec.id, root, CertState())
+    above = CaAbove(root.spec.id, root, CertState())
     views = [
         View(root, CertState()),
         View(CA_WANTED, CertState(), above),
@@ -731,8 +732,9 @@ def test_a_roll_comes_before_delivery() -> None:
         on(ServerPhase.PENDING, None, error="not here"),
         on(ServerPhase.PENDING, None, error="no route", next_try=NOW + HOUR),
         on(ServerPhase.PROVEN, DUE.name),
+        on(ServerPhase.RESTARTED, unseen=Unseen(because("nobody could look"), owed=True)),
     ],
-    ids=["failed", "pending", "pending, tried again", "proven on an older set"],
+    ids=["failed", "pending", "pending, tried again", "proven on an older set", "owed a look"],
 )
 def test_a_server_that_does_not_use_curr_keeps_the_old_records(server: Server) -> None:
     """And it neither stops a renewal nor a roll."""

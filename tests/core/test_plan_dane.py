@@ -23,6 +23,7 @@ from sslmd.core.events import Advertised, Lost, ServersProven
 from sslmd.core.jobs import Certify, MakeKey, Prove, Roll, Settle
 from sslmd.core.lifecycle import advance
 from sslmd.core.plan import decide
+from sslmd.core.reason import said
 from sslmd.core.renewal import Wanted
 from sslmd.core.state import CertState, Server, ServerPhase
 from sslmd.core.view import Decision
@@ -47,19 +48,20 @@ from tests.core.test_plan import (
     settled,
     waits,
 )
+from tests.reasons import because
 
 SILENT = Silence("ns2", Instant("boot", 1.0))
 WAITING = Server("web", "localhost", ServerPhase.DELIVERED, GOOD.name)
 READY_SEEN = Sighting(READY.name, frozenset({"0f"}), 60.0, NOW - HOUR, 60.0, opens_at=NOW)
 PORTS = CheckedPorts(("mail.example.com:25",), 30)
 LOOKED_FOR = Counting(PORTS)
-HELD = HeldBack(PORTS, "_25._tcp.mail.example.com has TLSA records")
+HELD = HeldBack(PORTS, because("_25._tcp.mail.example.com has TLSA records"))
 SAME = Everywhere(PORTS)
 
 
 def seen(sighting: Sighting | None, trouble: str = "") -> Dane:
     """What is known of a set on deck whose records are published."""
-    return counted(PORTS, sighting, trouble)
+    return counted(PORTS, sighting, said(trouble))
 
 
 def dane_step(state: CertState, dane: Dane | None = None, want: Wanted = DANE) -> Decision:
@@ -100,11 +102,14 @@ def test_no_minutes_that_an_admin_names_are_shorter_than_the_wait_for_dns() -> N
     ("dane", "text"),
     [
         (LOOKED_FOR, "looked for"),
-        (seen(replace(READY_SEEN, since=None, missing="ns2 lacks it")), "ns2 lacks it"),
-        (seen(replace(READY_SEEN, silent=(SILENT,), missing="ns2 is silent")), "ns2 is silent"),
-        (Unknown(PORTS, "no name server"), "no name server"),
+        (seen(replace(READY_SEEN, since=None, missing=because("ns2 lacks it"))), "ns2 lacks it"),
+        (
+            seen(replace(READY_SEEN, silent=(SILENT,), missing=because("ns2 is silent"))),
+            "ns2 is silent",
+        ),
+        (Unknown(PORTS, because("no name server")), "no name server"),
         (seen(None, "rndc failed"), "rndc failed"),
-        (HeldBack(PORTS, "3 1 2 is new"), "3 1 2 is new"),
+        (HeldBack(PORTS, because("3 1 2 is new")), "3 1 2 is new"),
         (Unknown(PORTS), "being published"),
         (UNKNOWN, "being published"),
     ],
@@ -124,7 +129,7 @@ def test_records_that_are_seen_count_whatever_else_of_the_zone_is_refused() -> N
 @pytest.mark.parametrize(
     ("dane", "text"),
     [
-        (seen(replace(READY_SEEN, since=None, missing="ns2 lacks it")), "ns2 lacks it"),
+        (seen(replace(READY_SEEN, since=None, missing=because("ns2 lacks it"))), "ns2 lacks it"),
         (seen(replace(READY_SEEN, waited=1.0)), "others are wanted"),
         (seen(None, "rndc failed"), "rndc failed"),
         (HELD, "has TLSA records"),
@@ -173,7 +178,7 @@ def test_the_key_in_use_needs_no_wait() -> None:
     ("sighting", "texts"),
     [
         (None, ["mail.example.com:25", "until every name server shows", "for 30 s after"]),
-        (replace(READY_SEEN, since=None, missing="ns2 lacks it"), ["ns2 lacks it"]),
+        (replace(READY_SEEN, since=None, missing=because("ns2 lacks it")), ["ns2 lacks it"]),
         (replace(READY_SEEN, waited=10.0), ["for up to 20 s", "until 20"]),
         (replace(READY_SEEN, waited=40.0), ["longer than their TTL, 30 s"]),
     ],
@@ -259,6 +264,6 @@ def test_ports_are_looked_at_before_records_of_older_keys_go() -> None:
 def test_a_roll_is_settled_when_dns_was_told() -> None:
     deployed = settled(GOOD, settled=None)
     view = replace(look(deployed, DANE), dane=LOOKED_FOR)
-    waits(decide(replace(view, behind="rndc failed"), NOW), "older keys", "rndc failed")
+    waits(decide(replace(view, behind=because("rndc failed")), NOW), "older keys", "rndc failed")
     waits(decide(replace(view, dane=UNKNOWN), NOW), "older keys")
     assert isinstance(decide(view, NOW).job, Settle)

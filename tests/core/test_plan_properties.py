@@ -48,6 +48,7 @@ from sslmd.core.jobs import (
 from sslmd.core.lifecycle import advance, phase_of
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
+from sslmd.core.reason import said
 from sslmd.core.renewal import Wanted
 from sslmd.core.spec import AcmeCa, KeySpec, KeyType, OwnCa, SelfSigned, SetFacts, Signer
 from sslmd.core.state import (
@@ -60,7 +61,7 @@ from sslmd.core.state import (
     ServerPhase,
     SetNote,
 )
-from sslmd.core.view import Ca, View
+from sslmd.core.view import CaAbove, View
 from sslmd.core.windows import Group, Window
 from sslmd.core.words.sentence import say
 from tests.reasons import because
@@ -235,17 +236,17 @@ def views(draw: st.DrawFn) -> View:
     above = None
     if isinstance(want.spec.signer, OwnCa) and draw(st.integers(0, 9)):
         ca_want = draw(wants("ca:sub", ca=True))
-        above = Ca(SUB.cert, ca_want, draw(states(ca_want)))
+        above = CaAbove(SUB.cert, ca_want, draw(states(ca_want)))
     hold = because("a later version") if draw(st.integers(0, 19)) == 0 else None
     state = draw(states(want))
     names = [None, state.next.name if state.next else None, SetName("20200101-00:00:00")]
     dane, proves = draw(danes(names)), draw(st.booleans())
     behind = draw(st.sampled_from(["", "rndc failed"]))
-    return View(want, state, above, SERVERS, hold, dane, behind, proves)
+    return View(want, state, above, SERVERS, hold, dane, said(behind), proves)
 
 
 @given(views())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_it_finds(view: View) -> None:
     decision = decide(view, NOW)
     assert decide(view, NOW) == decision
@@ -274,7 +275,7 @@ def test_whatever_it_finds(view: View) -> None:
 
 
 @given(views())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_job_is_about_what_is_there(view: View) -> None:
     job = decide(view, NOW).job
     next_, curr = view.state.next, view.state.curr
@@ -352,7 +353,7 @@ def work(view: View, job: CertJob, now: datetime) -> Event:
 
 
 @given(views())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_it_comes_to_rest(view: View) -> None:
     """Where all jobs succeed, nothing is wanted twice: from anywhere it is a few steps to rest.
 
@@ -381,7 +382,7 @@ def test_it_comes_to_rest(view: View) -> None:
 
 
 @given(views())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_waking_when_told_is_enough(view: View) -> None:
     """Between now and `wake_at` nothing becomes due: nothing is slept through."""
     decision = decide(view, NOW)

@@ -40,6 +40,7 @@ from tests.core.test_plan import (
     waits,
 )
 from tests.core.test_plan_dane import READY_SEEN, dane_step
+from tests.reasons import because
 from tests.stand.world import START, World, days, wanted
 
 SATURDAY = Window(
@@ -124,7 +125,7 @@ def test_the_window_counts_when_the_wait_for_dns_is_over() -> None:
     assert isinstance(event, Advertised)
     waits(dane_step(advertised(DUE, READY, sighting=READY_SEEN), want=want), "its roll_window")
     # Nobody knows how long the wait is: no time is told.
-    unseen = replace(READY_SEEN, since=None, missing="ns2 lacks it", opens_at=None)
+    unseen = replace(READY_SEEN, since=None, missing=because("ns2 lacks it"), opens_at=None)
     decision = waits(dane_step(settled(DUE, READY, sighting=unseen), want=want), "ns2 lacks it")
     assert decision.roll_at is None
 

@@ -6,18 +6,18 @@ import stat
 
 import pytest
 
-from sslmd.core.safe_path import Entry, Named, danger, leads_away, readable, trust_of
+from sslmd.core.safe_path import Named, PathEntry, danger, leads_away, readable, trust_of
 
 ROOT = trust_of(0, 0)
 OWN = trust_of(500, 600)
 
 
-def folder(mode: int, uid: int = 0, gid: int = 0, acl: Named | None = None) -> Entry:
-    return Entry("/x", uid, gid, stat.S_IFDIR | mode, acl)
+def folder(mode: int, uid: int = 0, gid: int = 0, acl: Named | None = None) -> PathEntry:
+    return PathEntry("/x", uid, gid, stat.S_IFDIR | mode, acl)
 
 
-def link(uid: int) -> Entry:
-    return Entry("/x/l", uid, 0, stat.S_IFLNK | 0o777)
+def link(uid: int) -> PathEntry:
+    return PathEntry("/x/l", uid, 0, stat.S_IFLNK | 0o777)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def link(uid: int) -> Entry:
         link(0),
     ],
 )
-def test_what_nobody_else_writes_is_safe(entry: Entry) -> None:
+def test_what_nobody_else_writes_is_safe(entry: PathEntry) -> None:
     assert danger(entry, ROOT) is None
     assert danger(entry, OWN) is None
 
@@ -77,7 +77,7 @@ def test_the_daemons_own_user_and_group_are_nobody_else() -> None:
         ),
     ],
 )
-def test_who_writes_is_named_with_the_way_out(entry: Entry, text: str) -> None:
+def test_who_writes_is_named_with_the_way_out(entry: PathEntry, text: str) -> None:
     assert str(danger(entry, ROOT)) == text
 
 
@@ -128,7 +128,7 @@ def test_a_link_counts_where_nobody_else_can_have_put_it() -> None:
     ],
 )
 def test_who_reads_a_secret(mode: int, gid: int, by_group: bool, chmod: str) -> None:
-    found = readable(Entry("/k", 0, gid, stat.S_IFREG | mode), ROOT, by_group=by_group)
+    found = readable(PathEntry("/k", 0, gid, stat.S_IFREG | mode), ROOT, by_group=by_group)
     if not chmod:
         assert found is None
     else:
@@ -139,14 +139,14 @@ def test_who_reads_a_secret(mode: int, gid: int, by_group: bool, chmod: str) -> 
 @pytest.mark.parametrize("by_group", [False, True])
 def test_whom_an_acl_lets_read_a_secret_is_named(*, by_group: bool) -> None:
     acl = Named(frozenset({0, 7}), frozenset({8}), own_group=False)
-    shared = Entry("/k", 0, 0, stat.S_IFREG | 0o640, readers=acl)
+    shared = PathEntry("/k", 0, 0, stat.S_IFREG | 0o640, readers=acl)
     assert readable(shared, ROOT, by_group=True) is None
     assert str(readable(shared, ROOT, by_group=False)) == (
         "/k can be read by u:7, g:8 of its ACL (uid 0, gid 0, mode 0640); run: "
         "setfacl -x u:7,g:8 /k, and think of a new secret"
     )
-    masked = Entry("/k", 0, 0, stat.S_IFREG | 0o600, readers=acl)
+    masked = PathEntry("/k", 0, 0, stat.S_IFREG | 0o600, readers=acl)
     assert readable(masked, ROOT, by_group=by_group) is None
-    open_to_all = Entry("/k", 0, 0, stat.S_IFREG | 0o644, readers=acl)
+    open_to_all = PathEntry("/k", 0, 0, stat.S_IFREG | 0o644, readers=acl)
     kept = "0640" if by_group else "0600"
     assert f"run: chmod {kept} /k" in str(readable(open_to_all, ROOT, by_group=by_group))

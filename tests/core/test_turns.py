@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sslmd.core.buckets import CaLimit, Key, Rate
@@ -68,7 +68,6 @@ def test_who_takes_from_two_buckets_waits_for_the_slower() -> None:
     assert "and 7 more urgent go first" in say(replace(waits, ahead=7).reason("le"))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3)), min_size=1, max_size=25),
     st.integers(1, 4),

@@ -184,7 +184,7 @@ TIMES = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(GROUPS, TIMES)
 def test_the_next_opening_is_the_first_minute_that_the_walls_show(
     groups: tuple[Group, ...], now: datetime
@@ -198,7 +198,7 @@ def test_the_next_opening_is_the_first_minute_that_the_walls_show(
     assert found is None or found >= now + 8 * DAY
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(GROUPS, TIMES, st.integers(0, 700).map(timedelta))
 def test_nobody_waits_longer_than_the_longest_wait(
     groups: tuple[Group, ...], now: datetime, later: timedelta

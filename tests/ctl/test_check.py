@@ -257,3 +257,18 @@ def test_nagios_is_handed_the_note_with_the_daemon() -> None:
     (line,) = [one for one in done.stdout.splitlines() if ";sslmd;" in one]
     assert ";sslmd;0;" in line
     assert _NOBODY["text"] in line
+
+
+def test_what_is_wrong_with_the_daemon_itself() -> None:
+    disk = {"title": "the disk is full: /d", "text": "/d has 0 MB left", "severity": "critical"}
+    admins = {"title": "messages to admins fail", "text": "ntfy: 500", "severity": "warning"}
+    answer = {**status(cert()), "own_alarms": [admins]}
+    assert check(result(answer))[0] == 1
+    answer["own_alarms"] = [admins, disk]
+    exit_status, line = check(result(answer))
+    assert exit_status == 2
+    assert line.index("/d has 0 MB left") < line.index("ntfy: 500")
+    assert check(result(answer), "example.com:web-ec")[0] == 0
+    with FakeDaemon({Method.STATUS: result(answer)}) as fake:
+        done = sslmctl("check", "--socket", fake.path, "--passive", "here")
+    assert ";sslmd;2;" in done.stdout

@@ -280,3 +280,13 @@ def test_what_is_wrong_beside_certificates() -> None:
         shown = " ".join(sslmctl("status", "--socket", fake.path).stdout.split())
     assert "Diffie-Hellman groups: openssl is not there" in shown
     assert "TLSA records of example.com: zone example.com: ns1 does not answer" in shown
+
+
+def test_alarms_of_the_daemon_and_silences() -> None:
+    admins = {"title": "messages to admins fail", "text": "ntfy: 500", "severity": "warning"}
+    silence = {"what": "www2", "text": "www2 is silent until tomorrow, by root: it moves"}
+    answer = {**status(cert()), "own_alarms": [admins], "silences": [silence]}
+    with FakeDaemon(answering(answer)) as fake:
+        shown = " ".join(sslmctl("status", "--socket", fake.path).stdout.split())
+    assert "messages to admins fail: ntfy: 500" in shown
+    assert silence["text"] in shown

@@ -4,119 +4,38 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from sslmd.config.kinds import AliveUrl
-from sslmd.config.notify import NotifyOptions
 from sslmd.core.alarm_events import SilenceMade
 from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.alarms import CertStanding
 from sslmd.core.errors import Permanent, Refused, Transient
 from sslmd.core.failed import Failed
-from sslmd.core.jobs import Notify, SayAlive, WatchAlarms
+from sslmd.core.jobs import SayAlive, WatchAlarms
 from sslmd.core.names import CertId
 from sslmd.core.notices import silence
 from sslmd.core.reason import Reason
 from sslmd.core.trouble import Severity
 from sslmd.daemon import alarms as watching
 from sslmd.daemon.alarms import PERIOD
-from sslmd.daemon.heartbeat import EVERY, LOOKED, Heartbeat
-from sslmd.daemon.hub import Hub
-from sslmd.daemon.notices import Notices
+from sslmd.daemon.heartbeat import EVERY, LOOKED
 from sslmd.daemon.registry import Entry, Unsaved
-from sslmd.daemon.tell.journal import Bus
-from sslmd.net.messages import BEAT, Beat, BeatEnd
+from sslmd.net.messages import Beat, BeatEnd
 from sslmd.store.note_kinds import ALARM_BOOK_NOTE
-from sslmd.workers.notify import HandedOver, Outgoing, Sender
+from sslmd.workers.notify import HandedOver
 from tests.reasons import because
+from tests.stand.alarm_stand import ADMINS, MINUTE, Stand
 from tests.stand.tools import Tools
 
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-ADMINS = NotifyOptions("admins", (), None, ("/bin/true",))
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BROKEN = Transient(Reason(Failed.NOTIFY_STATUS, to="ntfys://host", status=503))
-
-
-@dataclass
-class Postman:
-    """Takes messages in place of `Sender`; `fails`: what the next ones end with."""
-
-    took: list[Outgoing] = field(default_factory=list)
-    skipped: list[Collection[int]] = field(default_factory=list)
-    ends: list[HandedOver | Exception] = field(default_factory=list)
-
-    async def hand_over(
-        self, what: Outgoing, to: NotifyOptions, skip: Collection[int] = ()
-    ) -> HandedOver:
-        self.skipped.append(skip)
-        end = self.ends.pop(0) if self.ends else HandedOver((0,))
-        if isinstance(end, Exception):
-            raise end
-        self.took.append(what)
-        return end
-
-
-@dataclass
-class Net:
-    """Answers signs of life."""
-
-    asked: list[Any] = field(default_factory=list)
-    end: BeatEnd = field(default_factory=lambda: BeatEnd(200))
-
-    async def call(self, operation: Any, asked: Any) -> Any:
-        assert operation is BEAT
-        self.asked.append(asked)
-        return self.end
-
-
-class Stand:
-    """A hub that is not started, its clock, and what it tells."""
-
-    def __init__(self, tools: Tools) -> None:
-        self.now = datetime.now(UTC).replace(microsecond=0)
-        self.site = tools.site
-        self.site.now = lambda: self.now
-        self.told: list[tuple[str, str]] = []
-        self.bugs: list[BaseException] = []
-        telling = replace(tools.telling, bug=self._bug)
-        self.hub = Hub(tools.site, tools.threads, tools.standings, telling, Bus(), 2)
-        self.postman = Postman()
-        self.net = Net()
-        sender = cast(Sender, self.postman)
-        told = self._tell, self._bug
-        self.notices = Notices(self.site, self.hub.alarms, self.hub.loop, sender, *told)
-        self.heart = Heartbeat(self.site, self.hub.loop, self.net, self.hub.alarms, *told)
-
-    def _tell(self, event: str, text: str, *_: object) -> None:
-        self.told.append((event, text))
-
-    def _bug(self, text: str, err: BaseException) -> None:
-        self.bugs.append(err)
-
-    def configure(self, *notifiers: NotifyOptions, **of_globals: Any) -> None:
-        own = replace(self.site.config.globals, **of_globals)
-        self.site.config = replace(self.site.config, notify=notifiers, globals=own)
-        self.notices.reconfigured()
-
-    async def look(self) -> None:
-        await self.hub.alarms.do(WatchAlarms(because("test")))
-
-    async def notify(self) -> None:
-        """Do what is due for the notifier."""
-        for job in self.notices.step("admins").jobs:
-            assert isinstance(job, Notify)
-            await self.notices.do(job)
-
-    async def minute(self, number: int = 1) -> None:
-        for _ in range(number):
-            self.now += MINUTE
-            await self.look()
-            await self.notify()
 
 
 @pytest.fixture
@@ -180,18 +99,6 @@ async def test_a_notifier_that_fails_is_an_alarm_and_tried_again(stand: Stand) -
     first = stand.postman.took[0]
     assert [row["kind"] for row in first.document["alarms"]] == ["never-issued"]
     assert stand.hub.alarms.state.book.notifier("admins").trouble is None
-
-
-async def test_who_has_a_message_does_not_get_it_again_for_others(stand: Stand) -> None:
-    stand.configure(ADMINS)
-    stand.postman.ends = [HandedOver((0, 2), BROKEN)]
-    await stand.minute(12)
-    await stand.minute(60)
-    assert stand.postman.skipped[:2] == [frozenset(), frozenset({0, 2})]
-    await stand.minute(60)
-    stand.now += DAY
-    await stand.minute()
-    assert stand.postman.skipped[-1] == frozenset()
 
 
 async def test_silences_are_on_disk_before_they_are_confirmed(stand: Stand, tools: Tools) -> None:
@@ -353,6 +260,18 @@ async def test_a_sign_of_life_is_given_every_hour_while_all_turns(stand: Stand) 
     assert len(stand.net.asked) == 2
     assert stand.heart.trouble is not None
     assert [event for event, _ in stand.told] == ["alive-failed"]
+
+
+async def test_a_start_is_looked_at_before_it_is_called_well(stand: Stand) -> None:
+    stand.configure(alive_url=URL)
+    stand.hub.loop.meters.turned = stand.now
+    assert stand.heart.step("").jobs == ()
+    ((_, at),) = stand.heart.step("").wakes or ()
+    await stand.look()
+    assert at is not None
+    stand.now = at
+    assert await beat(stand)
+    assert (len(stand.net.asked), stand.told) == (1, [])
 
 
 async def test_nothing_is_planned_any_more(stand: Stand) -> None:

@@ -75,7 +75,9 @@ from sslmd.core.jobs import Certify, Deliver, MakeKey, Prove, PutBack, Roll, Set
 from sslmd.core.lifecycle import advance
 from sslmd.core.names import CertId, DomainName, SetName, ZoneName
 from sslmd.core.plan import decide
+from sslmd.core.reason import Reason
 from sslmd.core.renew_track import why_not_back
+from sslmd.core.seen import InDns
 from sslmd.core.spec import OwnCa, SetFacts
 from sslmd.core.state import Ask, CertState, Delivered, Request, Server, ServerPhase, SetNote
 from sslmd.core.view import Decision, View
@@ -220,7 +222,7 @@ class Year:
     def view(self, cert: Cert) -> View:
         wish = self.zone.wish
         current = not cert.service.dane or (wish is not None and self._wish_of(cert) in wish.certs)
-        behind = "" if current and not self.zone.trouble else "its name servers are being told"
+        behind = None if current and not self.zone.trouble else Reason(InDns.TOLD_NOW)
         dane = dane_of(self.zone, cert.id, cert.entry)
         entry = cert.entry
         return View(entry.wanted, entry.state, None, entry.servers, None, dane, behind)
@@ -256,7 +258,7 @@ class Year:
             trouble = Trouble.of(why, 0, START, jitter=0)
         wants = {one.cert: wants_of(one.entries, ZONE, one.names, ()) for one in wish.certs}
         given = Given(
-            content, materials, notes, before, "", (), True, (), wants=wants, places=places
+            content, materials, notes, before, None, (), True, (), wants=wants, places=places
         )
         self.put(WasGiven(wish, given, trouble, (), 0.5, self.now))
 
@@ -270,16 +272,16 @@ class Year:
             return {}, replace(notes, moved={} if not wanted else notes.moved)
         heard = [one for one in self.servers if one.silent_until <= self.now]
         shapes = {(one.versions[-1].shape.cname, one.versions[-1].shape.cut) for one in heard}
-        place = Place(Fate.UNKNOWN, OWNER, "nobody tells")
+        place = Place(Fate.UNKNOWN, OWNER, because("nobody tells"))
         if len(shapes) == 1:
             cname, cut = shapes.pop()
             if cut:
-                place = Place(Fate.ELSEWHERE, OWNER, "below a cut", is_cut=True)
+                place = Place(Fate.ELSEWHERE, OWNER, because("below a cut"), is_cut=True)
             elif cname is None:
                 place = Place(Fate.HERE, OWNER)
             else:
                 fate = Fate.MOVED if cname == TARGET else Fate.ELSEWHERE
-                place = Place(fate, cname, "a CNAME", cname)
+                place = Place(fate, cname, because("a CNAME"), cname)
         longest = dict(notes.longest)
         for server in heard:
             for owner, one in self._shown(server, {OWNER, TARGET} - before.keys()).items():
@@ -310,7 +312,7 @@ class Year:
         for owner in owners:
             some, cname = content.get(owner), None
             if owner == OWNER and shape.cut:
-                found[owner] = OwnerSeen(fault="is not authoritative", is_cut=True)
+                found[owner] = OwnerSeen(fault=because("is not authoritative"), is_cut=True)
                 continue
             if owner == OWNER and shape.cname is not None:
                 cname = shape.cname
@@ -318,7 +320,8 @@ class Year:
             elif owner == OWNER:
                 some = version.at_owner()
             ttl = max(some.ttl if some else 0, CNAME_TTL if cname else 0)
-            fault = f"has a CNAME to {cname}" if cname is not None and some is None else ""
+            lost = cname is not None and some is None
+            fault = because(f"has a CNAME to {cname}") if lost else None
             records = some.records if some is not None else frozenset()
             found[owner] = OwnerSeen(records, ttl, signed if records else None, fault, cname)
         return found
@@ -331,7 +334,7 @@ class Year:
         found: list[TlsaSeen] = []
         for server in self.servers:
             if server.silent_until > self.now:
-                found.append(TlsaSeen(server.name, {}, silent="does not answer"))
+                found.append(TlsaSeen(server.name, {}, silent=because("does not answer")))
                 continue
             found.append(TlsaSeen(server.name, self._shown(server, self.zone.owners())))
         elsewhere = {

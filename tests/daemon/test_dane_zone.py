@@ -16,6 +16,7 @@ from sslmd.core.names import CertId, DomainName, ZoneName
 from sslmd.core.spec import SelfSigned
 from sslmd.core.state import CertState, Phase
 from sslmd.core.view import Decision
+from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Entry
 from tests.reasons import because
 from tests.stand.world import START, days, facts, wanted
@@ -88,7 +89,7 @@ def zone_with(service: ServiceConfig, notes: ZoneNotes) -> KnownZone:
     )
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
     zone = KnownZone(ZONE, frozenset({CERT}), notes, wish, wish)
-    return replace(zone, given=Given(content, materials, notes, {}, "", (), True, ()))
+    return replace(zone, given=Given(content, materials, notes, {}, None, (), True, ()))
 
 
 def seen(zone: KnownZone, content: Content) -> NameServersSeen:
@@ -110,7 +111,7 @@ def test_a_key_that_was_rolled_by_force_is_not_known_for_being_retired() -> None
     wish = Wish(ZONE, (cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl),))
     content, materials, notes = content_for(wish, notes, {}, lambda _, name: material(name))
     zone = KnownZone(ZONE, frozenset({CERT}), notes, wish, wish)
-    zone = replace(zone, given=Given(content, materials, notes, {}, "", (), True, ()))
+    zone = replace(zone, given=Given(content, materials, notes, {}, None, (), True, ()))
 
     def unchanged() -> bool:
         dane = dane_of(zone, CERT, entry)
@@ -153,7 +154,7 @@ def test_a_stronger_digest_that_is_still_shown_keeps_a_set_back() -> None:
     badly = sight(zone, CERT, BOTH)[0]
     assert badly is not None
     assert badly.since is None
-    assert "stronger digest" in badly.missing
+    assert "stronger digest" in say(badly.missing)
 
 
 def test_what_the_set_on_deck_has_no_record_of_is_told() -> None:
@@ -170,7 +171,7 @@ def test_what_the_set_on_deck_has_no_record_of_is_told() -> None:
 
     content, materials, notes = content_for(wish, notes, {}, of)
     zone = KnownZone(ZONE, frozenset({CERT}), notes, wish, wish)
-    zone = replace(zone, given=Given(content, materials, notes, {}, "", (), True, ()))
+    zone = replace(zone, given=Given(content, materials, notes, {}, None, (), True, ()))
     dane = dane_of(zone, CERT, entry)
     assert isinstance(dane, HeldBack)
-    assert "cannot be made of the set on deck" in dane.why
+    assert "cannot be made of the set on deck" in say(dane.why)

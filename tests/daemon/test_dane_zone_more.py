@@ -19,6 +19,7 @@ from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import DomainName
 from sslmd.core.state import CertState
 from sslmd.core.view import Decision
+from sslmd.core.words.sentence import say
 from sslmd.daemon.registry import Entry
 from tests.daemon.test_dane_zone import (
     BOTH,
@@ -116,7 +117,7 @@ def test_the_ttl_at_another_owner_is_not_waited_for() -> None:
 def zone_elsewhere(*records: object, problem: str = "") -> KnownZone:
     """A zone whose only owner is a CNAME to a provider's."""
     wish = Wish(ZONE, (cert_wish(ENTRY, SERVICE.dane, SERVICE.dane_ttl),))
-    place = Place(Fate.ELSEWHERE, PROVIDER, "is a CNAME", PROVIDER)
+    place = Place(Fate.ELSEWHERE, PROVIDER, because("is a CNAME"), PROVIDER)
     places = {OWNER: place}
     content, materials, notes = content_for(
         wish, ZoneNotes(), {}, lambda _, name: material(name), frozenset(), places
@@ -126,11 +127,11 @@ def zone_elsewhere(*records: object, problem: str = "") -> KnownZone:
     wants = {CERT: {OWNER: frozenset({PLAIN.combination})}}
     zone = replace(
         zone,
-        given=Given(content, materials, notes, {}, "", (), True, (), wants=wants, places=places),
+        given=Given(content, materials, notes, {}, None, (), True, (), wants=wants, places=places),
     )
     there = frozenset(one for one in records if one is not None)
     zone = replace(zone, elsewhere={OWNER: Elsewhere(PROVIDER, there, 60 if there else 0, problem)})  # type: ignore[arg-type]
-    shown = OwnerSeen[Tlsa](ttl=60, fault="has a CNAME", cname=PROVIDER)
+    shown = OwnerSeen[Tlsa](ttl=60, fault=because("has a CNAME"), cname=PROVIDER)
     when = Instant("boot", 100.0)
     return take(zone, NameServersSeen((TlsaSeen("192.0.2.1", {OWNER: shown}),), when, when, START))
 
@@ -141,7 +142,7 @@ def test_a_key_waits_for_its_record_at_the_provider() -> None:
     sighting = sight(zone, CERT, BOTH)[0]
     assert sighting is not None
     assert sighting.since is None
-    assert f"add TLSA {NEXT_RECORD} there" in sighting.missing
+    assert f"add TLSA {NEXT_RECORD} there" in say(sighting.missing)
     both = frozenset(one for one in (CURR_RECORD, NEXT_RECORD) if one is not None)
     zone = replace(zone, elsewhere={OWNER: Elsewhere(PROVIDER, both, 60)})
     sighting = sight(zone, CERT, replace(BOTH, sighting=sighting))[0]
@@ -155,7 +156,7 @@ def test_what_cannot_be_looked_at_there_is_not_taken_for_nothing() -> None:
     assert is_checked(zone)
     sighting = sight(zone, CERT, BOTH)[0]
     assert sighting is not None
-    assert "nobody answers" in sighting.missing
+    assert "nobody answers" in say(sighting.missing)
 
 
 def test_nothing_there_is_waited_for_by_nobody() -> None:
@@ -212,13 +213,13 @@ def test_what_is_reported_of_it() -> None:
 
 def silent_of(dane: Dane) -> str:
     assert isinstance(dane, Counting)
-    return dane.silent
+    return say(dane.silent)
 
 
 def test_the_others_are_counted_apart() -> None:
     zone = known_zone()
     full = seen(zone, zone.content)
-    dead = TlsaSeen("192.0.2.2", {}, silent="does not answer")
+    dead = TlsaSeen("192.0.2.2", {}, silent=because("does not answer"))
     both = replace(full, servers=(*full.servers, dead))
     state = BOTH
     for number in range(4):
@@ -228,13 +229,13 @@ def test_the_others_are_counted_apart() -> None:
     assert state.sighting.since is None
     assert silent_of(dane_now(zone, state)) == "192.0.2.2 does not answer"
     # That is of use at the end of the certificate in use, also while no look succeeds.
-    zone = replace(zone, look_trouble="its name servers cannot be looked up")
+    zone = replace(zone, look_trouble=because("its name servers cannot be looked up"))
     assert silent_of(dane_now(zone, state)) == "192.0.2.2 does not answer"
     assert state.sighting is not None
     over = replace(state.sighting, since=datetime.now(UTC), waited=1e6, need=0.0, silent=())
     assert over.complete
     assert isinstance(dane_now(zone, replace(state, sighting=over)), Counting)
-    zone = replace(zone, look_trouble="")
+    zone = replace(zone, look_trouble=None)
     lacking = TlsaSeen("192.0.2.3", {OWNER: OwnerSeen[Tlsa]()})
     zone = take(zone, at(4000.0, replace(both, servers=(*both.servers, lacking))))
     zone, state = sighted(zone, state)
@@ -253,7 +254,7 @@ def test_taken_and_ignored() -> None:
     zone = take(zone, seen(zone, zone.content))
     assert zone.is_taken()
     assert not zone.is_ignored()
-    dead = TlsaSeen("192.0.2.2", {}, silent="does not answer")
+    dead = TlsaSeen("192.0.2.2", {}, silent=because("does not answer"))
     assert zone.seen is not None
     zone = take(zone, replace(zone.seen, servers=(dead,)))
     assert not zone.is_ignored()
@@ -264,11 +265,11 @@ def test_an_owner_that_is_something_else_now() -> None:
     zone = take(zone, seen(zone, zone.content))
     assert not zone.surprises()
     assert zone.seen is not None
-    cname = OwnerSeen[Tlsa](fault="has a CNAME", cname=PROVIDER)
+    cname = OwnerSeen[Tlsa](fault=because("has a CNAME"), cname=PROVIDER)
     server = replace(zone.seen.servers[0], owners={OWNER: cname})
     zone = take(zone, replace(zone.seen, servers=(server,)))
     assert {owner for owner, *_ in zone.surprises()} == {OWNER}
-    cut = OwnerSeen[Tlsa](fault="is not authoritative", is_cut=True)
+    cut = OwnerSeen[Tlsa](fault=because("is not authoritative"), is_cut=True)
     assert zone.seen is not None
     zone = take(zone, replace(zone.seen, servers=(replace(server, owners={OWNER: cut}),)))
     assert zone.surprises()
@@ -281,8 +282,8 @@ def test_an_owner_that_is_something_else_now() -> None:
     ("shown", "kind"),
     [
         (OwnerSeen(frozenset({Tlsa(3, 1, 1, "0f" * 32)}), 600), HeldBack),
-        (OwnerSeen(fault="answers SERVFAIL for it"), Unknown),
-        (OwnerSeen(fault="is not authoritative for it", is_cut=True), NoRecords),
+        (OwnerSeen(fault=because("answers SERVFAIL for it")), Unknown),
+        (OwnerSeen(fault=because("is not authoritative for it"), is_cut=True), NoRecords),
         (OwnerSeen(), NoRecords),
     ],
 )
@@ -292,11 +293,11 @@ def test_a_first_set_where_nobody_tells_what_an_owner_is(
     """Name servers that contradict each other show records all the same: those are checked (I4)."""
     entry = Entry(WANTED, frozenset(), replace(BOTH, curr=None), None, Decision(because("")))
     wish = Wish(ZONE, (cert_wish(entry, SERVICE.dane, SERVICE.dane_ttl),))
-    places = {OWNER: Place(Fate.UNKNOWN, OWNER, f"{OWNER}: nobody tells")}
+    places = {OWNER: Place(Fate.UNKNOWN, OWNER, because(f"{OWNER}: nobody tells"))}
     found = content_for(wish, ZoneNotes(), {}, lambda _, name: material(name), frozenset(), places)
     wants = {CERT: {OWNER: frozenset({PLAIN.combination})}}
     zone = KnownZone(ZONE, frozenset({CERT}), found[2], wish, wish)
-    zone = replace(zone, given=Given(*found, {}, "", (), True, (), wants=wants, places=places))
+    zone = replace(zone, given=Given(*found, {}, None, (), True, (), wants=wants, places=places))
     now = Instant("boot", 100.0)
     servers = (TlsaSeen("192.0.2.1", dict.fromkeys(zone.owners(), shown)),)
     zone = take(zone, NameServersSeen(servers, now, now, START))

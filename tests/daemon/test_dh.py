@@ -11,10 +11,12 @@ import pytest
 from sslmd.config.load import load
 from sslmd.core.jobs import WriteDh
 from sslmd.core.names import CertId
+from sslmd.core.reason import Reason
 from sslmd.core.words.sentence import say
 from sslmd.daemon.dh import DhGroups
 from sslmd.daemon.loop import Loop
-from sslmd.daemon.zone_work import Tell
+from sslmd.daemon.tell.journal import Tell
+from tests.reasons import text
 from tests.stand.tools import Tools
 
 
@@ -45,9 +47,9 @@ class World:
         self.looks = Noting(tools, self.loop, self._tell)
         self.loop.add(self.looks)
 
-    def _tell(self, event: str, text: str, priority: int, cert: CertId | None) -> None:
+    def _tell(self, event: str, line: Reason | str, priority: int, cert: CertId | None) -> None:
         assert (priority, cert) == (4, None)
-        self.told.append(f"{event}: {text}")
+        self.told.append(f"{event}: {text(line)}")
 
     def start(self) -> None:
         """Take the first look."""

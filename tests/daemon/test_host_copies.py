@@ -13,6 +13,8 @@ import pytest
 from sslmd.core.errors import Refused, Transient
 from sslmd.core.jobs import Copy, HostJob, Told
 from sslmd.core.names import CertId
+from sslmd.core.reason import Reason
+from sslmd.core.seen import AtPort
 from sslmd.core.state import Server, ServerPhase, Unseen
 from sslmd.core.words.sentence import say, written
 from sslmd.daemon.hosts import Hosts
@@ -82,7 +84,7 @@ async def test_what_was_copied_is_to_be_restarted(one: FarSite) -> None:
     assert await hosts.run(restart) == []
     found = server(one, WEB)
     assert (found.phase, found.restarted) == (ServerPhase.RESTARTED, found.set)
-    assert found.unseen == Unseen("not looked at: probe = false")
+    assert found.unseen == Unseen(Reason(AtPort.PROBE_FALSE))
     # What it has already, and was restarted with, is not restarted again.
     for cert in (WEB, MAIL):
         pending = replace(server(one, cert), phase=ServerPhase.PENDING)

@@ -9,6 +9,8 @@ from pathlib import Path
 from sslmd.config.model import Unprobed
 from sslmd.core.events import ServersWanting
 from sslmd.core.jobs import Restart, See, Told
+from sslmd.core.reason import Reason
+from sslmd.core.seen import AtPort
 from sslmd.core.state import NOT_YET, Server, ServerPhase, Unseen
 from sslmd.core.told import Answered
 from sslmd.core.words.sentence import say
@@ -79,7 +81,7 @@ async def test_what_nobody_has_seen_is_looked_at_until_it_is(tmp_path: Path) -> 
         (),
     )
     assert unseen.unseen is not None
-    assert f"port {port} cannot be connected to" in unseen.unseen.why
+    assert f"port {port} cannot be connected to" in say(unseen.unseen.why)
     hosts.note(WEB)
     assert sights(hosts, site) == []  # it was looked at just now
     site.now += timedelta(seconds=5)
@@ -118,7 +120,7 @@ async def test_what_a_class_says_of_probes_is_taken_over_without_a_look(tmp_path
     assert hosts._sight(WEB, before, site.now) == site.now
     await hosts.run(See("localhost", (("web", (Told(WEB, site.live()),)),), because("")))
     (found,) = site.state(WEB).servers
-    assert found.unseen == Unseen("not looked at: probe = 'none'", meant=True)
+    assert found.unseen == Unseen(Reason(AtPort.PROBE_NONE), meant=True)
     assert hosts._sight(WEB, found, site.now) is None
 
 
@@ -137,8 +139,8 @@ def test_what_an_older_version_called_proven_was_perhaps_not_seen() -> None:
 def test_a_host_with_several_certificates_is_told_of_once() -> None:
     seen = Server("web", "h", ServerPhase.PROVEN)
     restarted = replace(seen, phase=ServerPhase.RESTARTED)
-    other = replace(restarted, unseen=Unseen("not seen: port 443 is mute"))
-    meant = replace(restarted, unseen=Unseen("not looked at: probe = 'none'", meant=True))
+    other = replace(restarted, unseen=Unseen(because("not seen: port 443 is mute")))
+    meant = replace(restarted, unseen=Unseen(Reason(AtPort.PROBE_NONE), meant=True))
     wait = Params(RpcRequest(1, Method.RESTART.value, {"class": "web"}))
     for servers, said in (
         ([seen, seen], "restarted: web on h"),

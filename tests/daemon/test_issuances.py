@@ -109,6 +109,7 @@ def test_where_the_limit_is_not_known_nobody_is_kept_out(registry: Registry) -> 
     believe(registry, WEB, state=CertState())
     issue(registry, WEB, 9, server=PRIVATE)
     assert counted(registry).exhausted(wanted) is None
+    assert counted(registry).known(wanted) is None, "nothing of a limit that nobody knows"
 
 
 def test_sets_of_a_tree_without_notes_count(registry: Registry) -> None:

@@ -10,6 +10,7 @@ from typing import get_args
 
 import pytest
 
+from sslmd.core.alarm_events import AlarmEvent, AlarmState
 from sslmd.core.dane.events import ZoneEvent, ZoneReloaded
 from sslmd.core.dane.report import DaneReport
 from sslmd.core.dane.zone import KnownZone
@@ -34,6 +35,7 @@ MAKES_STATE = {
     "sslmd.core.lifecycle": None,  # all of it
     "sslmd.core.dane.events": {"advance_zone"},
     "sslmd.core.dane.look": {"take"},
+    "sslmd.core.alarm_events": {"advance_alarms"},
 }
 
 
@@ -48,6 +50,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
         *(Entry, CertState, Decision, DaneReport, *get_args(Event), *get_args(Noticed)),
         *(HostEntry, HostNote, *get_args(HostEvent)),
         *(KnownZone, *get_args(ZoneEvent)),
+        *(AlarmState, *get_args(AlarmEvent)),
     ],
 )
 def test_what_is_known_is_frozen(kind: type) -> None:

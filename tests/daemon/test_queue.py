@@ -321,7 +321,7 @@ steps = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(steps, max_size=40), st.integers(1, 4), st.booleans(), st.randoms())
 def test_any_mix(
     script: list[tuple[Any, ...]], parallel: int, close: bool, dice: random.Random

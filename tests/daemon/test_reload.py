@@ -15,6 +15,7 @@ from sslmd.daemon.api.asking import Asking
 from sslmd.daemon.hub import Hub
 from sslmd.daemon.ledger import Ledger
 from sslmd.daemon.tell.journal import Bus
+from tests.reasons import because
 from tests.stand.tools import Tools, believe
 
 
@@ -26,7 +27,9 @@ async def test_an_alarm_about_tlsa_records_stands(tools: Tools, tmp_path: Path) 
     hub = Hub(tools.site, tools.threads, tools.standings, tools.telling, Bus(), 2)
     hub.load()
     cert = next(cert for cert in hub.registry if hub.registry[cert].wanted.dane)
-    report = DaneReport(datetime.now(UTC), (Finding("mail:25", "serves another", wrong=True),))
+    report = DaneReport(
+        datetime.now(UTC), (Finding("mail:25", because("serves another"), wrong=True),)
+    )
     believe(hub.registry, cert, report=report)
     await hub.reconfigure(load(tmp_path / "conf.d"))
     assert hub.registry[cert].report == report

@@ -17,21 +17,29 @@ import pytest
 
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import limits
-from sslmd.daemon.api.server import Client, Server
-from sslmd.daemon.api.users import Metered, Share, Users, Waiting, gently, may_change, overflow_uid
+from sslmd.daemon.api.server import Client, SocketServer
+from sslmd.daemon.api.users import (
+    CpuShare,
+    Metered,
+    Users,
+    Waiting,
+    gently,
+    may_change,
+    overflow_uid,
+)
 from sslmd.wire.messages import Response, RpcRequest, WireError, encode_plain
 from tests.stand import virtual_time
 
 
 @asynccontextmanager
-async def serving(folder: Path, bugs: list[str] | None = None) -> AsyncIterator[Server]:
+async def serving(folder: Path, bugs: list[str] | None = None) -> AsyncIterator[SocketServer]:
     """A socket that gives back what it is asked."""
 
     async def handle(_: Client, request: RpcRequest) -> Sequence[bytes]:
         return (encode_plain(Response(request.id, request.params)),)
 
     told = [] if bugs is None else bugs
-    server = Server(str(folder / "sock"), handle, lambda text, _: told.append(text))
+    server = SocketServer(str(folder / "sock"), handle, lambda text, _: told.append(text))
     await server.start()
     try:
         yield server
@@ -193,7 +201,7 @@ def test_an_answer_of_several_counts_once() -> None:
 
 def test_a_share_of_the_time() -> None:
     now = [0.0]
-    share = Share(0.25, lambda: now[0])
+    share = CpuShare(0.25, lambda: now[0])
     share.spend(limits.CPU_AT_ONCE + 1.0)
     assert share.level == -1.0
     now[0] = 2.0

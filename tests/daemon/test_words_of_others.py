@@ -40,7 +40,7 @@ from sslmd.core.plain import MOST, MOST_LINES, plain
 from sslmd.core.state import Server, ServerPhase
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api.methods import Methods
-from sslmd.daemon.api.server import Server as SocketServer
+from sslmd.daemon.api.server import SocketServer
 from sslmd.daemon.host_book import Configured, HostEntry
 from sslmd.daemon.hub import Hub
 from sslmd.daemon.refusal import refusal_of
@@ -201,12 +201,13 @@ class World:
         server = Server("web", text, ServerPhase.FAILED, error=text, attempts=1, next_try=NOW)
         state = replace(entry.state, trouble=trouble, servers=(server,))
         decision = replace(entry.decision, reason=because(text), alarm=because(text))
-        report = DaneReport(NOW, (Finding(text, text, wrong=True), Finding(text, text)))
+        found = Finding(text, because(text), wrong=True), Finding(text, because(text))
+        report = DaneReport(NOW, found)
         told = dict.fromkeys(("hold", "unsaved", "progress", "astray"), because(text))
         registry, more = self.hub.registry, {"state": state, "decision": decision}
         believe(registry, WEB, **told, **more, report=report)
         self.hub.refused = refusal_of(NOW, [text])
-        self.hub.dh.troubles = (text,)
+        self.hub.dh.troubles = (because(text),)
         odd = HostNote(surplus=(Belonging.noted(text),), older=(text,))
         notes, is_this = self.hub.hosts.notes, HostEntry(odd, in_use=True, is_this=True)
         notes.put("localhost", Configured(is_this))
@@ -287,9 +288,7 @@ def fields_of(datagram: bytes) -> dict[str, bytes]:
     return fields
 
 
-_QUICK = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @_QUICK
@@ -430,7 +429,7 @@ SOURCES: dict[str, Callable[[str], Coroutine[None, None, str]]] = {
 def test_what_others_say_is_escaped_once(source: str) -> None:
     """An ESC is `\\x1b` at the end of its way, and nowhere `\\\\x1b`, a question mark or raw."""
 
-    @settings(max_examples=30 if source != "a_command" else 8, deadline=None)
+    @settings(max_examples=30 if source != "a_command" else 8)
     @given(text=texts)
     @example(text="\x1b[31mred\x1b[0m")
     def check(text: str) -> None:

@@ -36,7 +36,7 @@ from sslmd.daemon.zones import Zones
 from sslmd.dns.bounds import bounds
 from sslmd.dns.include import TLSA_FILES
 from sslmd.store.layout import tlsa_file
-from tests.reasons import because
+from tests.reasons import because, text
 from tests.stand.hostile_answers import many_records
 from tests.stand.responder import Answer, Responder
 from tests.stand.responder import Zone as Served
@@ -92,8 +92,8 @@ class World:
         self.site.write("ssl-mgr.conf", self._main(command))
         self.site.tools.site.config = load(self.site.top / "conf.d")
 
-    def _tell(self, event: str, text: str, priority: int, cert: CertId | None) -> None:
-        self.told.append(text)
+    def _tell(self, event: str, line: Reason | str, priority: int, cert: CertId | None) -> None:
+        self.told.append(text(line))
 
     @property
     def zone(self) -> KnownZone:
@@ -118,7 +118,7 @@ class World:
         self.serve()
         await self.look()
         await self.publish()
-        assert (self.zone.trouble, self.zone.again) == ("", False)
+        assert (self.zone.trouble, self.zone.again) == (None, False)
         return state
 
     def become(self, state: CertState) -> None:
@@ -204,7 +204,7 @@ async def test_what_could_not_be_given_is_tried_again_whatever_is_wanted_then(
     believe_zone(world.site.registry, ZONE, retry_at=0.0)
     assert world.zones.step(ZONE).jobs
     await world.publish()
-    assert world.zone.trouble == ""
+    assert say(world.zone.trouble) == ""
     assert not world.zone.again
 
 
@@ -225,7 +225,7 @@ async def test_records_are_not_given_again_while_nobody_tells_mx_hosts(world: Wo
     there = TLSA_FILES.read(include)
     assert there
     os.unlink(include)
-    assert await world.zones.refresh(ZONE) == "2 TLSA records given to DNS again"
+    assert say(await world.zones.refresh(ZONE)) == "2 TLSA records given to DNS again"
     world.port = 9  # nobody answers there
     world.command("true")
     os.unlink(include)
@@ -257,7 +257,7 @@ async def test_what_is_for_others_to_publish_is_not_said_to_be_given(world: Worl
     world.site.tools.site.config = load(world.site.top / "conf.d")
     await world.live()
     told = await world.zones.refresh(ZONE)
-    assert told == "1 TLSA record to be put into the zone by you, see sslmctl dane example.com"
+    assert say(told) == "1 TLSA record for you to put into the zone, see sslmctl dane example.com"
 
 
 async def test_what_is_seen_counts_though_publishing_fails(world: World) -> None:
@@ -268,10 +268,9 @@ async def test_what_is_seen_counts_though_publishing_fails(world: World) -> None
     world.command("false")
     world.zones.note(WEB)
     await world.publish()
-    assert world.zones.troubles == [world.zone.trouble] != [""]
-    ((name, text, reason),) = world.zones.troubled()
-    assert (name, text) == (ZONE, world.zone.trouble)
-    assert reason is not None
+    assert world.zone.trouble is not None
+    assert world.zones.troubles == [say(world.zone.trouble)]
+    assert world.zones.troubled() == [(ZONE, world.zone.trouble)]
     world.serve()
     await world.look()
     sighting = world.site.state(WEB).sighting
@@ -310,12 +309,12 @@ async def test_notes_that_cannot_be_written_end_no_look(world: World) -> None:
     notes.mkdir()
     await world.look()
     assert world.zone.unsaved
-    assert world.zone.look_trouble == ""
+    assert world.zone.look_trouble is None
     assert world.zone.sighting is not None
     assert world.zone.sighting.since is not None
     notes.rmdir()
     await world.look()
-    assert world.zone.unsaved == ""
+    assert say(world.zone.unsaved) == ""
     assert notes.is_file()
 
 
@@ -499,7 +498,7 @@ async def test_records_that_nobody_takes_are_put_back(world: World) -> None:
     believe_zone(world.site.registry, ZONE, changed_at=world.zone.changed_at - 3601)
     await world.look()
     assert TLSA_FILES.read(include) == before
-    assert "is as it was before" in world.zone.trouble
+    assert "are as they were before" in say(world.zone.trouble)
 
 
 async def test_a_look_of_any_kind_shows_that_records_are_taken(world: World) -> None:
@@ -548,7 +547,7 @@ async def test_where_mail_is_refused_no_record_is_wanted(world: World) -> None:
     assert TLSA_FILES.read(tlsa_file(world.folder, ZONE)) == {}
     assert any("null MX" in one for one in world.told)
     world.served.records.pop((dns.name.from_text("example.com"), dns.rdatatype.MX))
-    assert await world.zones.refresh(ZONE) == "1 TLSA record given to DNS again"
+    assert say(await world.zones.refresh(ZONE)) == "1 TLSA record given to DNS again"
 
 
 async def test_an_owner_that_nobody_tells_of_gets_no_record_yet(world: World) -> None:
@@ -665,7 +664,7 @@ async def test_a_first_certificate_waits_for_records_that_somebody_wrote_by_hand
         await world.publish()
         dane, _ = world.zones.dane(WEB, world.site.registry[WEB])
         assert isinstance(dane, HeldBack)
-        assert "they are not of a key of ours" in dane.why
+        assert "they are not of a key of ours" in say(dane.why)
         assert await world.zones.may_roll(WEB, state.next.name)
     else:
         assert refused

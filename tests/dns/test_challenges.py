@@ -31,6 +31,7 @@ from sslmd.dns.runs import Pace
 from sslmd.store.layout import challenge_file
 from tests.stand.asking import ASKER
 from tests.stand.responder import Responder, Zone
+from tests.stand.server import as_written
 from tests.stand.world import START
 
 P = ParamSpec("P")
@@ -85,6 +86,7 @@ class SmallLoop:
         finally:
             del self._running[job.zone]
             for zone in self._zones.after(job):
+                assert isinstance(zone, ZoneName)
                 self.touch(zone)
 
     async def stop(self) -> None:
@@ -143,7 +145,7 @@ class World:
             )
             challenges = Challenges(
                 self.means,
-                lambda event, text: self.told.append(f"{event}: {text}"),
+                lambda event, line: self.told.append(f"{event}: {say(line)}"),
                 lambda text, err: self.told.append(f"bug: {text}"),
                 lambda zone: loop.touch(zone),
                 self.patience,
@@ -531,11 +533,11 @@ async def test_a_file_that_a_signer_owns_is_read_all_the_same(tmp_path: Path) ->
         await world.until(lambda: world.calls)
         path = Path(challenge_file(world.acme, ZONE))
         os.chown(path, 12345, 12345)
-        before = path.stat()
+        before = as_written(path)
         await challenges.start([ZONE])
         await asyncio.sleep(0.3)
         assert len(world.calls) == 1
-        assert path.stat() == before
+        assert as_written(path) == before
         challenges.enter("one", [ZONE])
         await shown(challenges, "one", record("a"))
         assert path.stat().st_mode & 0o777 == 0o644
@@ -557,7 +559,7 @@ async def test_refresh_writes_anew(tmp_path: Path) -> None:
     async with world.open() as challenges:
         await challenges.start([ZONE])
         Path(challenge_file(world.acme, ZONE)).write_text("by hand")
-        assert await challenges.refresh(ZONE) == "no challenge records served again"
+        assert say(await challenges.refresh(ZONE)) == "no challenge records served again"
         assert Path(challenge_file(world.acme, ZONE)).read_text().startswith(";")
         world.command = _fail
         with pytest.raises(SslmError, match="exited"):

@@ -22,6 +22,7 @@ from sslmd.core.dane.tlsa import Content, Tlsa, TlsaSet
 from sslmd.core.errors import Overdue, Permanent, Transient
 from sslmd.core.names import DomainName, ZoneName
 from sslmd.core.records import TxtRecord
+from sslmd.core.words.sentence import say
 from sslmd.dns import publish as challenges
 from sslmd.dns.include import TLSA_FILES, parse_tlsa
 from sslmd.dns.means import Means
@@ -187,7 +188,7 @@ async def test_into_every_folder_then_the_command(world: World) -> None:
             assert world.file(folder) == FIRST
         assert TLSA_FILES.read(world.copy) == FIRST
         assert published(means, ZONE) == FIRST
-        assert differs(means, ZONE, FIRST) == ""
+        assert differs(means, ZONE, FIRST) is None
         result = await publish(means, ZONE, LAST)
         assert result == TlsaPublished(FIRST)
         assert world.seen[1] == {**BOTH}  # noted before it was told: old and new
@@ -197,10 +198,10 @@ async def test_into_every_folder_then_the_command(world: World) -> None:
 async def test_a_file_is_there_when_there_is_nothing_to_say(world: World) -> None:
     async with world.open() as means:
         world.configure(world.dirs[0])
-        assert differs(means, ZONE, {}) == (f"{tlsa_file(world.dirs[0], ZONE)} is not there")
+        assert say(differs(means, ZONE, {})) == (f"{tlsa_file(world.dirs[0], ZONE)} is not there")
         await publish(means, ZONE, {})
         assert Path(tlsa_file(world.dirs[0], ZONE)).read_bytes() == TLSA_FILES.render(ZONE, {})
-        assert differs(means, ZONE, {}) == ""
+        assert differs(means, ZONE, {}) is None
 
 
 @pytest.mark.parametrize("content", [{}, FIRST])
@@ -210,31 +211,31 @@ async def test_what_is_not_as_it_was_written(world: World, content: Content) -> 
         await publish(means, ZONE, content)
         path = Path(tlsa_file(world.dirs[1], ZONE))
         path.write_text(path.read_text() + "x")
-        assert differs(means, ZONE, content) == f"{path} was changed by others"
+        assert say(differs(means, ZONE, content)) == f"{path} was changed by others"
         path.unlink()
-        assert differs(means, ZONE, content) == f"{path} is not there"
+        assert say(differs(means, ZONE, content)) == f"{path} is not there"
         path.mkdir()
-        assert str(path) in differs(means, ZONE, content)
+        assert str(path) in say(differs(means, ZONE, content))
         path.rmdir()
         await publish(means, ZONE, content)
         copy = Path(world.copy)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(TLSA_FILES.render(ZONE, content) + b"x")
-        assert world.copy in differs(means, ZONE, content)
+        assert world.copy in say(differs(means, ZONE, content))
         await publish(means, ZONE, content)
-        assert differs(means, ZONE, content) == ""
+        assert differs(means, ZONE, content) is None
 
 
 async def test_what_is_to_change(world: World) -> None:
     async with world.open() as means:
         world.configure(*world.dirs)
         await publish(means, ZONE, FIRST)
-        assert differs(means, ZONE, {**FIRST, MAIL: of(ONE, ttl=61)}) == (
-            f"the TLSA records of {MAIL} are to have another TTL"
+        assert say(differs(means, ZONE, {**FIRST, MAIL: of(ONE, ttl=61)})) == (
+            f"the TLSA records of {MAIL} get another TTL"
         )
-        assert differs(means, ZONE, LAST) == (f"the TLSA records of {MAIL}, {WEB} are to change")
+        assert say(differs(means, ZONE, LAST)) == (f"the TLSA records of {MAIL}, {WEB} change")
         world.configure(world.dirs[0])
-        assert differs(means, ZONE, FIRST) == (
+        assert say(differs(means, ZONE, FIRST)) == (
             f"TLSA records were published by {world.dirs[0]}, {world.dirs[1]}, "
             f"and now are by {world.dirs[0]}"
         )
@@ -248,16 +249,16 @@ async def test_a_folder_that_is_missing_keeps_out_no_other(world: World) -> None
             await publish(means, ZONE, FIRST)
         assert [world.file(folder) for folder in world.dirs] == [FIRST, FIRST]
         assert len(world.calls) == 1
-        assert f"the directory {gone} is not there" in differs(means, ZONE, FIRST)
+        assert f"the directory {gone} is not there" in say(differs(means, ZONE, FIRST))
         gone.mkdir()
         await publish(means, ZONE, FIRST)
-        assert differs(means, ZONE, FIRST) == ""
+        assert differs(means, ZONE, FIRST) is None
 
 
 async def test_no_folder_no_command(world: World) -> None:
     async with world.open() as means:
         world.configure(world.top / "gone")
-        assert differs(means, ZONE, {}) == ""
+        assert differs(means, ZONE, {}) is None
         with pytest.raises(Permanent):
             await publish(means, ZONE, FIRST)
         assert world.calls == []
@@ -265,10 +266,10 @@ async def test_no_folder_no_command(world: World) -> None:
 
 async def test_no_way_to_publish(world: World) -> None:
     async with world.open() as means:
-        with pytest.raises(Permanent, match=r"no way to publish TLSA records; write tlsa_dirs"):
+        with pytest.raises(Permanent, match=r"no way to publish TLSA records: write tlsa_dirs"):
             await publish(means, ZONE, FIRST)
         assert await publish(means, ZONE, {}) == TlsaPublished({}, given=False)
-        assert differs(means, ZONE, {}) == ""
+        assert differs(means, ZONE, {}) is None
         with pytest.raises(ValueError):
             await publish(means, ZoneName("example.net"), FIRST)
 
@@ -288,7 +289,7 @@ async def test_a_command_that_fails(world: World) -> None:
         assert differs(means, ZONE, FIRST)
         world.command = lambda: None
         assert await publish(means, ZONE, LAST) == TlsaPublished(BOTH)
-        assert differs(means, ZONE, LAST) == ""
+        assert differs(means, ZONE, LAST) is None
 
 
 async def test_a_folder_that_is_used_no_more(world: World) -> None:
@@ -315,7 +316,7 @@ async def test_a_folder_that_is_used_no_more(world: World) -> None:
         await publish(means, ZONE, {})
         assert world.file(two) == {}
         assert len(world.calls) == 4
-        assert differs(means, ZONE, {}) == ""
+        assert differs(means, ZONE, {}) is None
 
 
 async def test_what_ssl_mgr_left(world: World) -> None:
@@ -331,7 +332,7 @@ async def test_what_ssl_mgr_left(world: World) -> None:
         assert published(means, ZONE) == left  # name servers read the include files
         assert differs(means, ZONE, {MAIL: of(TWO, ttl=1800)})
         await publish(means, ZONE, left)
-        assert differs(means, ZONE, left) == ""
+        assert differs(means, ZONE, left) is None
 
 
 # --- by update ---
@@ -343,14 +344,14 @@ async def test_by_update(world: World) -> None:
         await publish(means, ZONE, FIRST)
         assert world.seen == [FIRST]
         assert world.serves() == FIRST
-        assert differs(means, ZONE, FIRST) == ""
+        assert differs(means, ZONE, FIRST) is None
         await publish(means, ZONE, LAST)
         assert world.seen[-1] == BOTH
         assert world.serves() == world.note == TLSA_FILES.read(world.copy) == LAST
         assert world.calls == []
         await publish(means, ZONE, {})
         assert world.serves() == {}
-        assert differs(means, ZONE, {}) == ""
+        assert differs(means, ZONE, {}) is None
 
 
 async def test_an_owner_that_is_refused(world: World) -> None:
@@ -395,13 +396,13 @@ async def test_from_update_to_files(world: World) -> None:
         world.configure(update=True)
         await publish(means, ZONE, BOTH)
         world.configure(*world.dirs)
-        assert "published by update, and now are by" in differs(means, ZONE, BOTH)
+        assert "published by update, and now are by" in say(differs(means, ZONE, BOTH))
         world.command = lambda: world.seen.append(world.serves())
         assert await publish(means, ZONE, FIRST) == TlsaPublished(BOTH)
         assert world.seen[-2] == BOTH  # the command ran before anything was taken back
         # What stays is in the same zone, whoever put it there: it must not go.
         assert world.serves() == FIRST
-        assert differs(means, ZONE, FIRST) == ""
+        assert differs(means, ZONE, FIRST) is None
 
 
 @pytest.mark.parametrize(
@@ -416,13 +417,13 @@ async def test_what_cannot_be_taken_back(
         world.configure(*world.dirs)
         world.rcode = rcode
         result = await publish(means, ZONE, FIRST)
-        assert f"may still be in DNS, remove them there: {MAIL}" in result.left
+        assert f"may still be in DNS, remove them there: {MAIL}" in say(result.left)
         assert bool(differs(means, ZONE, FIRST)) is again
         world.rcode = dns.rcode.NOERROR
         if again:
             assert await publish(means, ZONE, FIRST) == TlsaPublished(BOTH)
             assert world.serves() == FIRST
-            assert differs(means, ZONE, FIRST) == ""
+            assert differs(means, ZONE, FIRST) is None
 
 
 async def test_nobody_to_take_it_back(world: World) -> None:
@@ -432,10 +433,10 @@ async def test_nobody_to_take_it_back(world: World) -> None:
         world.configure(*world.dirs)
         world.config = replace(world.config, dns_primaries=())
         result = await publish(means, ZONE, LAST)
-        assert result.left == (
+        assert say(result.left) == (
             f"old TLSA records may still be in DNS, remove them there: {MAIL}, {WEB}"
         )
-        assert differs(means, ZONE, LAST) == ""
+        assert differs(means, ZONE, LAST) is None
 
 
 async def test_from_files_to_update(world: World) -> None:
@@ -449,7 +450,7 @@ async def test_from_files_to_update(world: World) -> None:
         assert world.serves() == LAST
         assert world.file(one) == {}
         assert world.file(two) == LAST  # the zone file may include it still
-        assert differs(means, ZONE, LAST) == ""
+        assert differs(means, ZONE, LAST) is None
         Path(tlsa_file(two, ZONE)).unlink()
         assert differs(means, ZONE, LAST)
         await publish(means, ZONE, FIRST)
@@ -457,7 +458,7 @@ async def test_from_files_to_update(world: World) -> None:
         world.configure(update=True)
         await publish(means, ZONE, FIRST)
         assert world.file(two) == {}
-        assert differs(means, ZONE, FIRST) == ""
+        assert differs(means, ZONE, FIRST) is None
 
 
 # --- with challenges ---
@@ -490,7 +491,7 @@ async def test_what_says_the_same_stays_as_it_is(world: World) -> None:
     """Comments, letters, blanks and lifetimes are ssl-mgr's."""
     async with world.open() as means:
         paths = left_by_ssl_mgr(world)
-        assert differs(means, ZONE, FIRST) == ""
+        assert differs(means, ZONE, FIRST) is None
         assert is_of_others(means, ZONE)
         assert await publish(means, ZONE, FIRST) == TlsaPublished(
             published(means, ZONE), given=False
@@ -502,7 +503,7 @@ async def test_what_says_the_same_stays_as_it_is(world: World) -> None:
         assert [TLSA_FILES.read(str(path)) for path in paths] == [BOTH] * 4
         assert len(world.calls) == 1
         assert not is_of_others(means, ZONE)
-        assert "another TTL" in differs(means, ZONE, {**BOTH, MAIL: of(ONE, TWO, ttl=61)})
+        assert "another TTL" in say(differs(means, ZONE, {**BOTH, MAIL: of(ONE, TWO, ttl=61)}))
 
 
 async def test_who_asks_for_it_gets_our_files(world: World) -> None:
@@ -519,12 +520,12 @@ async def test_only_the_file_that_is_not_right_is_written(world: World, missing:
         world.configure(*world.dirs)
         gone = Path(tlsa_file(world.dirs[missing], ZONE))
         paths = left_by_ssl_mgr(world, gone)
-        assert differs(means, ZONE, FIRST) == f"{gone} is not there"
+        assert say(differs(means, ZONE, FIRST)) == f"{gone} is not there"
         assert (await publish(means, ZONE, FIRST)).given
         assert TLSA_FILES.read(str(gone)) == FIRST
         assert {path.read_text() for path in paths[:2] if path != gone} == {THEIRS}
         assert len(world.calls) == 1
-        assert differs(means, ZONE, FIRST) == ""
+        assert differs(means, ZONE, FIRST) is None
 
 
 async def test_a_copy_in_production_alone_is_no_reason_for_a_run(world: World) -> None:
@@ -532,12 +533,12 @@ async def test_a_copy_in_production_alone_is_no_reason_for_a_run(world: World) -
         world.configure(*world.dirs)
         copy = Path(world.copy)
         paths = left_by_ssl_mgr(world, copy)
-        assert "is not there" in differs(means, ZONE, FIRST)
+        assert "is not there" in say(differs(means, ZONE, FIRST))
         assert not (await publish(means, ZONE, FIRST)).given
         assert TLSA_FILES.read(str(copy)) == FIRST
         assert [path.read_text() for path in paths[:3]] == [THEIRS] * 3
         assert world.calls == []
-        assert differs(means, ZONE, FIRST) == ""
+        assert differs(means, ZONE, FIRST) is None
 
 
 async def test_an_old_note_of_theirs_is_no_reason_for_a_run(world: World) -> None:
@@ -545,7 +546,7 @@ async def test_an_old_note_of_theirs_is_no_reason_for_a_run(world: World) -> Non
     async with world.open() as means:
         paths = left_by_ssl_mgr(world)
         Path(world.note_file).write_text(THEIRS.replace("ab" * 32, "ef" * 32))
-        assert differs(means, ZONE, FIRST) == ""
+        assert differs(means, ZONE, FIRST) is None
         assert not (await publish(means, ZONE, FIRST)).given
         assert [path.read_text() for path in (*paths[:2], paths[3])] == [THEIRS] * 3
         assert world.calls == []
@@ -565,14 +566,14 @@ async def test_nothing_to_say_and_nothing_there(world: World) -> None:
             assert not (await publish(means, zone, {})).given
             for folder in world.dirs:
                 assert TLSA_FILES.read(tlsa_file(folder, zone)) == {}
-            assert differs(means, zone, {}) == ""
+            assert differs(means, zone, {}) is None
         async with asyncio.timeout(LONG):
             while not world.calls:
                 await asyncio.sleep(0.01)
         assert world.calls == [("/reload", "--serial_bump", "example.net")]
         # Without a file at all, nothing is wrong with one of others that says nothing.
         Path(tlsa_file(world.dirs[0], ZONE)).write_text("; nothing\n")
-        assert differs(means, ZONE, {}) == ""
+        assert differs(means, ZONE, {}) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -583,7 +584,7 @@ async def test_files_that_a_signer_owns_are_compared_by_what_they_hold(world: Wo
         paths = [Path(tlsa_file(folder, ZONE)) for folder in world.dirs]
         for path in (*paths, world.dirs[0]):
             os.chown(path, 12345, 12345)
-        assert differs(means, ZONE, FIRST) == ""
+        assert differs(means, ZONE, FIRST) is None
         before = [path.stat() for path in paths]
         await publish(means, ZONE, FIRST)
         assert [path.stat() for path in paths] == before
@@ -612,10 +613,10 @@ async def test_what_was_cut_short_before_the_command_is_taken_up(world: World) -
             await cut
         assert world.note == BOTH == world.file(world.dirs[0])
         world.hold.set()
-        assert "may not have got" in differs(means, ZONE, BOTH)
+        assert "may not have got" in say(differs(means, ZONE, BOTH))
         assert (await publish(means, ZONE, BOTH)).given
         assert len(world.calls) == 3
-        assert differs(means, ZONE, BOTH) == ""
+        assert differs(means, ZONE, BOTH) is None
 
 
 async def test_a_command_that_failed_is_run_again(world: World) -> None:
@@ -626,12 +627,12 @@ async def test_a_command_that_failed_is_run_again(world: World) -> None:
         with pytest.raises(Transient, match="exited with 1"):
             await publish(means, ZONE, BOTH)
         assert world.file(world.dirs[0]) == BOTH  # without them it fails as well
-        assert "may not have got" in differs(means, ZONE, BOTH)
+        assert "may not have got" in say(differs(means, ZONE, BOTH))
         world.command = lambda: None
         world.calls.clear()
         await publish(means, ZONE, BOTH)
         assert len(world.calls) == 1
-        assert differs(means, ZONE, BOTH) == ""
+        assert differs(means, ZONE, BOTH) is None
 
 
 async def test_files_that_made_it_fail_are_put_back(world: World) -> None:
@@ -683,7 +684,7 @@ async def test_records_and_challenges_of_zones_share_a_run(world: World) -> None
         assert world.calls == [("/reload", "--serial_bump", "example.com", "example.net")] * 2
         assert world.most == 1
         assert world.note == LAST
-        assert differs(means, ZONE, LAST) == ""
+        assert differs(means, ZONE, LAST) is None
 
 
 BY_HAND = b"_25._tcp.mail.example.com. IN TLSA 3 1 1 " + b"ab" * 32 + b"\n"

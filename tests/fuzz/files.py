@@ -14,6 +14,7 @@ from cryptography import x509
 
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.names import SetName, ZoneName
+from sslmd.core.words.sentence import say
 from sslmd.dns import before, include, notes
 from sslmd.net.probe import facts_of
 from sslmd.net.probe_messages import described
@@ -167,7 +168,7 @@ def _served(data: bytes) -> Iterable[str]:
     with suppress(*MALFORMED):
         x509.load_der_x509_certificate(data)
         key_der(data)
-    return [described(facts_of(data))]
+    return [say(described(facts_of(data)))]
 
 
 _NAMES = ("privkey.pem", "csr.pem", "cert.pem", "chain.pem", "fullchain.pem", "bundle.pem")

@@ -261,7 +261,7 @@ async def _fetch(data: bytes) -> list[str]:
     reader.feed_eof()
     try:
         _, headers = await http_look._head(reader)
-        return [http_look._told(await http_look._body(reader, headers))]
+        return [say(http_look._something_else(await http_look._body(reader, headers)).met.reason)]
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, http.client.HTTPException):
         return []
     except ValueError:
@@ -288,7 +288,9 @@ async def _greet(data: bytes) -> list[str]:
         talk = Talk(reader, _Unread())  # type: ignore[arg-type]
         try:
             await talk.start(word)
-        except (NoTlsError, OSError) as err:
+        except NoTlsError as err:
+            told.append(say(err.met.reason))
+        except OSError as err:
             told.append(str(err))
     return told
 

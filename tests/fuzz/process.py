@@ -16,6 +16,7 @@ import dns.rrset
 from cryptography import x509
 
 from sslmd.core.starttls import ProbeWord
+from sslmd.core.words.sentence import say
 from sslmd.net import acme_messages as acme
 from sslmd.net.acme_messages import AcmeAccount, AcmeProblem, CaAddress
 from sslmd.net.dns_messages import EXCHANGE, SEND_UPDATE, AskedBy, DnsQuestion, DnsUpdate
@@ -85,7 +86,7 @@ def _served(data: bytes) -> Iterable[str]:
         if (server := await to.serving(data)) is not None:
             seen.append(await _look(to, server.sockets[0].getsockname()[1]))
             server.close()
-        return [text for one in seen for text in (str(one), one.described)]
+        return [say(one.told) for one in seen]
 
     return to.ask(data, ask)
 
@@ -146,7 +147,7 @@ def _shown(data: bytes) -> Iterable[str]:
             seen = await to.net.call(CHALLENGE_LOOK, asked)
         urls = (f"http://{HOST}:{port}/", f"http://other.invalid:{port}/")
         await to.net.call(SITE_LOOK, LookAtSite(HERE, urls, LOOK))
-        return [seen.text] if isinstance(seen, NotShown) else []
+        return [say(seen.told)] if isinstance(seen, NotShown) else []
 
     return to.ask(data.replace(b"@", str(port).encode()), ask)
 

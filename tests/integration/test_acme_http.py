@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.stand import nginx, sshd
-from tests.stand.acme_site import CERT, ZONE, World, names_of, verify, world
+from tests.stand.acme_site import ARG, CERT, ENGINES, ZONE, World, names_of, verify, world
 from tests.stand.bind import Zone
 from tests.stand.nginx import Nginx
 from tests.stand.server import free_port
@@ -70,10 +70,12 @@ class WebWorld:
 @pytest.fixture
 def web(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[WebWorld]:
     number = sum(request.node.name.encode()) % 90 + 2
-    with world(tmp_path) as here, ExitStack() as stack:
+    engine = getattr(request, "param", "engine")
+    with world(tmp_path, engine) as here, ExitStack() as stack:
         yield WebWorld(here, stack, f"127.0.0.{number}")
 
 
+@pytest.mark.parametrize("web", ENGINES, indirect=True)
 def test_three_names(web: WebWorld) -> None:
     web.write()
     web.site.start()
@@ -90,13 +92,24 @@ def test_three_names(web: WebWorld) -> None:
     assert web.primary.reloads(ZONE) <= 1
 
 
+@pytest.mark.parametrize("web", ENGINES, indirect=True)
 def test_an_address_is_a_name_too(web: WebWorld) -> None:
     """RFC 8738: validated at the address itself; certbot takes it as an alternative name alone."""
     web.write(names=[web.address])
     web.site.start()
-    web.site.wait_settled()
+    first = web.site.wait_settled()[CERT]["curr"]
     verify(web.site, web.ca)
     assert names_of(web.site) == {web.address}
+
+    both = {web.address, ZONE}
+    web.write(names=sorted(both))
+    web.site.ctl("reload")
+    web.site.ctl("renew", ARG)
+    assert web.site.wait_settled()[CERT]["curr"]["serial"] != first["serial"]
+    verify(web.site, web.ca)
+    assert names_of(web.site) == both
+    assert sorted(web.ca.validations()) == sorted([web.address, *both])
+    assert web.ca.failures() == 0
 
 
 def test_behind_a_firewall_that_closes_port_53(web: WebWorld) -> None:

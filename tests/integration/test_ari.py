@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,9 +14,17 @@ import pytest
 from sslmd.core.ari import Fault, Life, WindowAnswer, looked
 from sslmd.net.acme_messages import CaAddress
 from sslmd.net.inside import Inside
-from sslmd.pki.renewal_id import renewal_id
-from sslmd.workers.ari import ask
-from tests.stand.acme_site import ARG, CERT, ZONE, World, verify, world
+from sslmd.workers.ari import ask, renewal_id
+from tests.stand.acme_site import (
+    ARG,
+    CERT,
+    ZONE,
+    World,
+    forget_window,
+    renewal_window,
+    verify,
+    world,
+)
 from tests.stand.bind import Primary
 from tests.stand.pebble import Pebble
 from tests.stand.proxy import Answer as OfCa
@@ -35,24 +40,12 @@ def here(tmp_path: Path) -> Iterator[World]:
         yield one
 
 
-def window(begin: datetime, end: datetime, url: str = "") -> str:
-    said = {"start": begin.isoformat(), "end": end.isoformat()}
-    return json.dumps({"suggestedWindow": said, "explanationURL": url})
-
-
 def answered(primary: Primary, here: World, ca: Pebble, proxy: Proxy) -> None:
     """Have the site use a CA that is behind a proxy, which may change what it says."""
     here.site.use(ca)
     here.site.ca = here.site.ca.replace(ca.directory, proxy.directory)
     here.site.publish(primary)
     here.site.write()
-
-
-def without_look(top: Path) -> None:
-    """Take away what the CA said, as in a tree that another version left."""
-    note = top / "certs" / CERT / "state.toml"
-    text = re.sub(r'\[sets\."[^"]*"\.ari\]\n(?:\w+ = .*\n)*', "", note.read_text())
-    note.write_text(text)
 
 
 async def test_what_pebble_answers(here: World) -> None:
@@ -75,19 +68,19 @@ async def test_what_pebble_answers(here: World) -> None:
     usual = await answer()
     assert isinstance(usual, WindowAnswer)
     assert usual.retry_after == timedelta(hours=6)
-    moved = await answer(window(now + DAY, now + 2 * DAY, "https://ca.example/why"))
+    moved = await answer(renewal_window(now + DAY, now + 2 * DAY, "https://ca.example/why"))
     assert isinstance(moved, WindowAnswer)
     assert moved.start == pytest.approx((now + DAY).timestamp(), abs=1)
     assert moved.explanation == "https://ca.example/why"
-    past = await answer(window(now - 2 * DAY, now - DAY))
+    past = await answer(renewal_window(now - 2 * DAY, now - DAY))
     assert isinstance(past, WindowAnswer)
     assert past.end < now.timestamp()
-    assert await answer(window(now + 2 * DAY, now + DAY)) is Fault.LASTING
+    assert await answer(renewal_window(now + 2 * DAY, now + DAY)) is Fault.LASTING
     assert await answer('{"suggestedWindow": 7}') is Fault.LASTING
     assert await answer("{") is Fault.LASTING
     for year in (1970, 9999):
         odd = await answer(
-            window(datetime(year, 1, 1, tzinfo=UTC), datetime(year, 1, 2, tzinfo=UTC))
+            renewal_window(datetime(year, 1, 1, tzinfo=UTC), datetime(year, 1, 2, tzinfo=UTC))
         )
         assert isinstance(odd, WindowAnswer)
         none = looked(None, odd, Life(now, now + 90 * DAY), now)
@@ -95,11 +88,9 @@ async def test_what_pebble_answers(here: World) -> None:
     other = f"{ident.partition('.')[0]}.AQ"
     assert await ask(net, server, other, now, now) is Fault.TEMPORARY
     assert await ask(net, server, other, now - DAY, now) is Fault.LASTING
-    os.kill(ca.pid, signal.SIGSTOP)
-    try:
-        assert await ask(net, server, ident, now, now, seconds=0.5) is Fault.TEMPORARY
-    finally:
-        os.kill(ca.pid, signal.SIGCONT)
+    ca.freeze()
+    assert await ask(net, server, ident, now, now, seconds=0.5) is Fault.TEMPORARY
+    ca.thaw()
     ca.stop()
     assert await answer() is Fault.TEMPORARY
 
@@ -142,8 +133,8 @@ def _replaced_now(here: World, primary: Primary, ca: Pebble) -> str:
     now = datetime.now(UTC)
     url = "https://ca.example/incident"
     pem = (here.site.top / "certs" / CERT / "curr/cert.pem").read_text()
-    ca.set_renewal_info(pem, window(now - 2 * DAY, now - DAY / 2, url))
-    without_look(here.site.top)
+    ca.set_renewal_info(pem, renewal_window(now - 2 * DAY, now - DAY / 2, url))
+    forget_window(here.site, CERT)
     here.site.start()
     here.site.wait_line("wants set")
     here.site.wait_line("without waiting for windows")
@@ -167,7 +158,9 @@ def test_a_now_for_ever_is_one_order_and_windows_of_other_times_are_none(here: W
 
     def changed(answer: OfCa) -> OfCa:
         if "renewal" in answer.path.lower():
-            text = window(begin, begin + timedelta(minutes=30), "https://ca.example/for-ever")
+            text = renewal_window(
+                begin, begin + timedelta(minutes=30), "https://ca.example/for-ever"
+            )
             return replace(answer, body=text.encode())
         return answer
 
@@ -183,7 +176,7 @@ def test_a_now_for_ever_is_one_order_and_windows_of_other_times_are_none(here: W
             assert curr["renewal_info"]["start"] is None
             assert here.site.status()[CERT]["replace_now"] is None
             here.site.stop()
-            without_look(here.site.top)
+            forget_window(here.site, CERT)
         assert ca.orders() == 1
 
         begin = datetime.now(UTC) - timedelta(hours=1)
@@ -195,7 +188,7 @@ def test_a_now_for_ever_is_one_order_and_windows_of_other_times_are_none(here: W
             assert "is left until" in after["replace_now"]
             assert here.site.ctl("check", status=None).returncode == 2
             here.site.stop()
-            without_look(here.site.top)
+            forget_window(here.site, CERT)
             here.site.start()
             here.site.wait_line("replaced now: its window")
             after = here.site.wait_settled()[CERT]

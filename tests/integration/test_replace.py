@@ -7,12 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand.acme_site import ZONE, World, world
+from tests.stand.acme_site import ZONE, World, ca_table, world
 from tests.stand.pebble import Pebble
 from tests.stand.server import wait_until
 
 # Of a zone that nobody serves.
 BROKEN = "gone.test/x"
+
+# What a drill leaves otherwise than it was: notes, and what is tried.
+DRILL = (
+    "state.toml",
+    "/.test/",
+    "/.accounts/",
+    ".toml",
+    "/.hosts/",
+    "acme-challenge.",
+    "gone.test",
+)
 
 
 @pytest.fixture
@@ -99,3 +110,44 @@ def test_a_drill_and_a_replacement_that_is_waited_for(here: World) -> None:
     assert ca.orders() == 9
     here.site.wait_settled()
     assert "replacing" not in here.site.ctl("status").stdout
+
+
+def test_a_drill_asks_the_test_ca_alone_and_changes_nothing(here: World) -> None:
+    """Everything is validated there, as it would be by the CA itself; who fails is named (I7)."""
+    primary = here.bind()
+    ca, other = here.pebble(primary), here.pebble_other(primary)
+    here.site.use(ca)
+    of_test = ca_table(other).partition("    ca_test_server")[2]
+    here.site.ca = f"{here.site.ca.partition('    ca_test_server')[0]}    ca_test_server{of_test}"
+    here.site.publish(primary)
+    certs = [f"{ZONE}/{name}" for name in ("a", "b", "c")]
+    services = {cert: [f"{cert[-1]}.{ZONE}", f"*.{cert[-1]}.{ZONE}"] for cert in certs}
+    here.site.write(services)
+    here.site.start()
+    before = here.site.wait_settled()
+    here.site.wait_line("challenge records were taken back")
+    tree, made, looked = here.site.snapshot(*DRILL), ca.orders(), len(ca.validations())
+    assert other.orders() == 0
+
+    drill = here.site.ctl("replace", "--ca", "pebble", "--dry-run")
+    assert "3 certificates of pebble" in drill.stdout
+    assert drill.stdout.splitlines()[-1] == "3 done"
+    assert (other.orders(), other.issued(), len(other.validations())) == (3, 3, 6)
+
+    # What would fail then fails now, is named, and holds up nobody.
+    here.site.write({**services, BROKEN: ["x.gone.test"]})
+    here.site.ctl("reload")
+    failed = here.site.ctl("replace", "--ca", "pebble", "--dry-run", status=1)
+    assert f"{BROKEN}: failed: " in failed.stdout
+    assert failed.stdout.splitlines()[-1] == "3 done, 1 failed"
+    assert (other.orders(), other.issued()) == (6, 6)
+
+    assert (ca.orders(), len(ca.validations())) == (made, looked)
+    after = here.site.status()
+    assert {cert: after[cert]["curr"]["serial"] for cert in certs} == {
+        cert: before[cert]["curr"]["serial"] for cert in certs
+    }
+    assert all(after[cert]["next"] is None and not after[cert]["last_error"] for cert in certs)
+    wait_until(lambda: here.site.records(primary) == "", "no records of challenges")
+    assert here.site.stop() == 0
+    assert here.site.snapshot(*DRILL) == tree

@@ -109,6 +109,8 @@ async def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         await net.call(PING, Alive())
         first = net.pid
         os.kill(first, signal.SIGSTOP)
+        while Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            await asyncio.sleep(0.01)
         answer = await net.call(PING, Alive())
         assert answer.limits
         assert net.pid != first

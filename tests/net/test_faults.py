@@ -61,12 +61,13 @@ async def test_a_name_server_has_not_failed() -> None:
 
 async def test_a_port_was_not_looked_at() -> None:
     seen = await served_at(NET, ADDRESS, 443, ProbeWord.TLS, "www.example.com")
-    assert (seen.reach, seen.cut_short, seen.chain) == (Reach.UNANSWERED, True, ())
+    assert (seen.reach, seen.reached, seen.chain) == (Reach.NOT_TRIED, False, ())
 
 
 async def test_a_challenge_was_not_looked_for() -> None:
     (found,) = await fetch_back(NET, "www.example.com", [ADDRESS], 80, "token", "content")
     assert (found.address, found.status, found.led) == (ADDRESS, 0, "")
+    assert (found.untried, found.out_of_reach) == (True, False)
     assert not await same_for_any(NET, "www.example.com", ADDRESS, 80, "other.invalid")
 
 

@@ -7,10 +7,12 @@ import os
 import signal
 from pathlib import Path
 
+from sslmd.core.seen import AtPort
 from sslmd.core.starttls import ProbeWord
 from sslmd.net.client import Net
 from sslmd.net.handshake import MOST_DH_BITS
 from sslmd.net.messages import PING, Alive
+from sslmd.net.probe_messages import LookEnd
 from sslmd.servers.probe import served_at
 from tests.stand.openssl import group, s_server
 from tests.stand.tls import LOOPBACK, Reader, Writer, server
@@ -80,5 +82,5 @@ async def test_it_is_looked_at_once_more_after_the_process_died() -> None:
 async def test_nobody_can_look() -> None:
     net = Net({}, lambda _: None, lambda _: None, user="nobody")
     seen = await served_at(net, LOOPBACK, 1, ProbeWord.TLS, NAME, seconds=0.1)
-    assert seen.problem.startswith("could not be looked at: ")
+    assert seen.problem == LookEnd(AtPort.NET_GONE)
     assert not seen.reached

@@ -7,7 +7,7 @@ import re
 from functools import partial
 
 from sslmd.servers.own_user import DROP_IN
-from tests.packaging.story import ARG, CERT, LIVE, NAME_SERVER, Site
+from tests.packaging.story import ARG, CERT, LIVE, LOOK, NAME_SERVER, Site
 from tests.stand.server import wait_until
 
 # Of `systemd-analyze security`, in tenths.
@@ -76,11 +76,48 @@ def as_its_own_user(site: Site) -> None:
     _let_in(site)
     _works(site)
     _may_no_more(site)
-    # Again changes nothing; what was cut short anywhere starts as it should.
+
+
+def asked_again(site: Site) -> None:
+    """It changes nothing."""
     pid = site.main_pid()
     assert "nothing, it has all" in site.run(*INIT, "--yes").stdout
     site.wait_back(pid)
-    _interrupted(site)
+
+
+def cut_short(site: Site) -> None:
+    """As if it had been killed after each of its steps: the unit starts, as that user."""
+    trees = ("/etc/ssl-mgr/certs", "/etc/ssl-mgr/prod-certs", "/etc/bind/tlsa", "/run/sslmd")
+    drop_in = site.machine.read(DROP_IN)
+    give = (
+        "ExecStartPre=+/usr/bin/sslmd init --user _sslmd --trees --conf-dir /etc/ssl-mgr/conf.d\n"
+    )
+    site.run("systemctl", "stop", "sslmd")
+    site.machine.write(DROP_IN, drop_in + give)
+    site.run("chown", "-R", "root:root", *trees)
+    site.run(
+        "chown", "-R", "_sslmd:_sslmd", "/etc/ssl-mgr/certs/ca", "/etc/ssl-mgr/certs/example.net"
+    )
+    _started(site)
+    _runs_as(site, "_sslmd")
+    site.wait_settled()
+    assert _owners(site) == {"_sslmd"}
+    # It holds its trees: nothing is given away meanwhile.
+    said = site.run(*INIT, "--trees", "--yes", status=1).stderr
+    assert "systemctl stop sslmd" in said
+    site.run(*INIT, "--yes")
+    assert site.machine.read(DROP_IN) == drop_in
+    # On the way back, before anything was given.
+    site.run("systemctl", "stop", "sslmd")
+    site.machine.write(DROP_IN, f"[Service]\n{give.replace('--user _sslmd', '--user root')}")
+    _started(site)
+    _runs_as(site, "root")
+    site.wait_settled()
+    assert _owners(site) == {"root"}
+    site.machine.write(DROP_IN, f"# Written by sslmd init --user\n{drop_in}")
+    site.run("systemctl", "daemon-reload")
+    site.run(*INIT, "--yes")
+    _runs_as(site, "_sslmd")
 
 
 def as_root_again(site: Site) -> None:
@@ -94,6 +131,9 @@ def as_root_again(site: Site) -> None:
     ):
         site.run("test", "!", "-e", path)
     _rolls(site, ARG, CERT)
+
+
+def asked_for_root_again(site: Site) -> None:
     site.run(*INIT, "root", "--yes")
 
 
@@ -150,7 +190,7 @@ def _is_active(site: Site) -> bool:
 def _served(site: Site) -> None:
     """Wait until both zones have TLSA records, of what is live there."""
     for zone in ("example.com", "example.net"):
-        wait_until(partial(_tlsa, site, zone), f"TLSA records of {zone}")
+        wait_until(partial(_tlsa, site, zone), f"TLSA records of {zone}", pause=LOOK)
 
 
 def _tlsa(site: Site, zone: str) -> str:
@@ -214,7 +254,8 @@ def _works(site: Site) -> None:
     for arg, cert in ((ARG, CERT), (OTHER_ARG, OTHER)):
         _rolls(site, arg, cert)
     for zone, records in before.items():
-        wait_until(partial(_other_tlsa, site, zone, records), f"other TLSA records of {zone}")
+        other = partial(_other_tlsa, site, zone, records)
+        wait_until(other, f"other TLSA records of {zone}", pause=LOOK)
     cert = site.machine.read(LIVE)
     assert site.machine.read(LIVE.replace("/etc/ssl-mgr", "/srv/web2")) == cert
     keys = site.run("find", "/etc/ssl-mgr", "-name", "privkey.pem", "-perm", "/077").stdout
@@ -244,38 +285,3 @@ def _may_no_more(site: Site) -> None:
     for words in (("restart", "nginx"), ("stop", "nginx"), ("reload", "ssh"), ("restart", "sslmd")):
         assert site.run(*as_it, *words, status=None).returncode != 0, words
     assert site.run("runuser", "-u", "_sslmd", "--", "cat", "/etc/shadow", status=1).stdout == ""
-
-
-def _interrupted(site: Site) -> None:
-    """As if it had been killed after each of its steps: the unit starts, as that user."""
-    trees = ("/etc/ssl-mgr/certs", "/etc/ssl-mgr/prod-certs", "/etc/bind/tlsa", "/run/sslmd")
-    drop_in = site.machine.read(DROP_IN)
-    give = (
-        "ExecStartPre=+/usr/bin/sslmd init --user _sslmd --trees --conf-dir /etc/ssl-mgr/conf.d\n"
-    )
-    site.run("systemctl", "stop", "sslmd")
-    site.machine.write(DROP_IN, drop_in + give)
-    site.run("chown", "-R", "root:root", *trees)
-    site.run(
-        "chown", "-R", "_sslmd:_sslmd", "/etc/ssl-mgr/certs/ca", "/etc/ssl-mgr/certs/example.net"
-    )
-    _started(site)
-    _runs_as(site, "_sslmd")
-    site.wait_settled()
-    assert _owners(site) == {"_sslmd"}
-    # It holds its trees: nothing is given away meanwhile.
-    said = site.run(*INIT, "--trees", "--yes", status=1).stderr
-    assert "systemctl stop sslmd" in said
-    site.run(*INIT, "--yes")
-    assert site.machine.read(DROP_IN) == drop_in
-    # On the way back, before anything was given.
-    site.run("systemctl", "stop", "sslmd")
-    site.machine.write(DROP_IN, f"[Service]\n{give.replace('--user _sslmd', '--user root')}")
-    _started(site)
-    _runs_as(site, "root")
-    site.wait_settled()
-    assert _owners(site) == {"root"}
-    site.machine.write(DROP_IN, f"# Written by sslmd init --user\n{drop_in}")
-    site.run("systemctl", "daemon-reload")
-    site.run(*INIT, "--yes")
-    _runs_as(site, "_sslmd")

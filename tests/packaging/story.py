@@ -10,6 +10,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from tests.systemd.test_units import EXPOSURE
 CERT, ARG = "example.com/web-ec", "example.com:web-ec"
 CERTS = ["ca/my-root", "ca/my-int", CERT]
 LIVE = f"/etc/ssl-mgr/prod-certs/{CERT}/curr/cert.pem"
+
+# Seconds. Every look starts a program in the machine.
+LOOK = 0.2
 
 # What a daemon needs that is a user of its own, and publishes records.
 NAME_SERVER = ("bind9", "bind9-dnsutils")
@@ -83,31 +87,33 @@ class Site:
         return {f"{one['group']}/{one['service']}": one for one in json.loads(text)["certs"]}
 
     def wait_settled(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+
         def settled() -> bool:
+            nonlocal found
             found = self.status()
             return all(one["phase"] == "settled" and one["curr"] for one in found.values())
 
-        wait_until(settled, "every certificate settled")
-        return self.status()
+        wait_until(settled, "every certificate settled", pause=LOOK)
+        return found
 
     def main_pid(self) -> int:
-        shown = self.run("systemctl", "show", "--value", "-p", "MainPID", "sslmd").stdout
-        return int(shown)
+        return int(self.run("systemctl", "show", "--value", "-p", "MainPID", "sslmd").stdout)
 
     def wait_back(self, before: int) -> None:
         """Wait until another process of the daemon is READY."""
 
         def back() -> bool:
-            active = self.run("systemctl", "is-active", "sslmd", status=None).stdout.strip()
-            return active == "active" and self.main_pid() not in (0, before)
+            shown = self.run("systemctl", "show", "-p", "ActiveState,MainPID", "sslmd").stdout
+            now = dict(line.split("=", 1) for line in shown.splitlines())
+            return now["ActiveState"] == "active" and int(now["MainPID"]) not in (0, before)
 
-        wait_until(back, "sslmd is back")
+        wait_until(back, "sslmd is back", pause=LOOK)
 
     def sets(self) -> str:
         """Return every file of every certificate, with its checksum."""
-        return self.run(
-            "sh", "-c", "find /etc/ssl-mgr -type f -name '*.pem' -exec sha256sum {} + | sort"
-        ).stdout
+        every = "find /etc/ssl-mgr -type f -name '*.pem' -exec sha256sum {} + | sort"
+        return self.run("sh", "-c", every).stdout
 
 
 @contextmanager
@@ -126,7 +132,16 @@ def site_on(suite: str) -> Iterator[Site]:
         yield Site(machine)
 
 
-def from_its_installation_to_its_end(site: Site) -> None:
+class Parts(Enum):
+    """What is told on a release: all, or that in which its Python, dpkg, systemd, polkit, BIND,
+    nginx and sshd can make a difference; what our code alone decides needs to be told once.
+    """
+
+    ALL = "all"
+    OF_THE_RELEASE = "of the release"
+
+
+def from_its_installation_to_its_end(site: Site, parts: Parts) -> None:
     """One story: each part stands on the one before, and a machine takes long to make."""
     from tests.packaging import own_user  # it is of a site
 
@@ -140,9 +155,14 @@ def from_its_installation_to_its_end(site: Site) -> None:
     the_network_process_is_apart(site)
     comes_back(site)
     own_user.as_its_own_user(site)
+    if parts is Parts.ALL:
+        own_user.asked_again(site)
+        own_user.cut_short(site)
     upgraded(site)
     own_user.as_root_again(site)
-    state_of_a_later_version(site)
+    if parts is Parts.ALL:
+        own_user.asked_for_root_again(site)
+        state_of_a_later_version(site)
     removed(site)
 
 

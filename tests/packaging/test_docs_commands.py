@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from sslmd.config.first import Answers, Ca, Service, first_files
+from sslmd.config.first import Answers, FirstCa, Service, first_files
 from sslmd.config.load import load
 from tests.packaging.documents import MARKDOWN, Block, Command, blocks, commands
 from tests.packaging.scenes import AGENT, BEFORE, HOME, prepared
@@ -212,7 +212,7 @@ def is_configuration(block: Block, folder: Path) -> None:
     """As part of a first configuration it has neither mistakes nor warnings."""
     services = Service("web-ec", ("example.com",)), Service("mail-ec", ("mail.example.com",))
     conf = folder / "conf.d"
-    for name, text in first_files(Answers("example.com", services, Ca.OWN)).items():
+    for name, text in first_files(Answers("example.com", services, FirstCa.OWN)).items():
         (conf / name).parent.mkdir(parents=True, exist_ok=True)
         (conf / name).write_text(text)
     main = conf / "ssl-mgr.conf"

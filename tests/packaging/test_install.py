@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,19 @@ import pytest
 from sslmd import __version__
 from tests.stand.attacker import NOBODY, let_in
 from tests.stand.server import ROOT
+from tests.stand.wheels import PYTHON, at_hand
 
 PREFIX = "/opt/certs"
 COMMANDS = ["sslm-dhparm", "sslm-info", "sslm-mgr", "sslm-verify", "sslmctl", "sslmd"]
 
 
 def make(
-    *words: str, tree: Path = ROOT, user: int | None = None
+    *words: str, tree: Path = ROOT, user: int | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["make", "--no-print-directory", *words],
         cwd=tree,
+        env={**os.environ, **(env or {})},
         user=user,
         group=user,
         extra_groups=None if user is None else [],
@@ -57,7 +60,7 @@ def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         one.touch()
     listed = dest / "opt/certs/lib/sslmd/installed-files"
     listed.write_text("share/man/man1/of-an-older-version.1\n")
-    done = make("install", f"DESTDIR={dest}", f"PREFIX={PREFIX}", tree=source)
+    done = make("install", f"DESTDIR={dest}", f"PREFIX={PREFIX}", tree=source, env=at_hand())
     assert done.returncode == 0, done.stderr
     assert not old.exists()
     assert not page.exists()
@@ -133,12 +136,15 @@ def test_nothing_is_open_to_others(installed: Path) -> None:
         assert info.st_uid == os.getuid()
 
 
-def test_arch_gets_the_same(installed: Path, source: Path, tmp_path: Path) -> None:
-    """What makepkg(8) does with the PKGBUILD, where there is no makepkg."""
+@pytest.fixture(scope="module")
+def arch(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """What makepkg(8) does with the PKGBUILD, where there is no makepkg: and what it says."""
+    package = tmp_path_factory.mktemp("arch")
     environment = {
         **os.environ,
+        **at_hand(),
         "startdir": str(source / "packaging/arch"),
-        "pkgdir": str(tmp_path),
+        "pkgdir": str(package),
     }
     script = (
         'cd "$startdir" && . ./PKGBUILD && echo "$(pkgver) $install" && package '
@@ -148,17 +154,57 @@ def test_arch_gets_the_same(installed: Path, source: Path, tmp_path: Path) -> No
         ["bash", "-euc", script], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    first, depends = done.stdout.splitlines()
+    return package, done.stdout.splitlines()
+
+
+def test_arch_gets_the_same(installed: Path, source: Path, arch: tuple[Path, list[str]]) -> None:
+    package, (first, depends) = arch
     version, script_of_it = first.split()
     assert version == __version__
-    (bound,) = (tmp_path / "usr/lib/sslmd/lib").glob("python3.*")
+    (bound,) = (package / "usr/lib/sslmd/lib").glob("python3.*")
     minor = int(bound.name.removeprefix("python3."))
     assert {f"python>=3.{minor}", f"python<3.{minor + 1}"} <= set(depends.split())
     assert (source / "packaging/arch" / script_of_it).exists()
     extra = {"lib/sslmd/installed-files", "share/licenses/sslmd/LICENSE"}
-    there = {one for one in files(tmp_path / "usr") if "site-packages" not in one}
+    there = {one for one in files(package / "usr") if "site-packages" not in one}
     ours = {one for one in files(installed / "opt/certs") if "site-packages" not in one}
     assert there ^ ours == extra
+
+
+def test_two_builds_have_the_same_content(
+    source: Path, arch: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """One of them is that for Arch, which adds its licence."""
+    python = os.path.realpath(PYTHON)
+    done = subprocess.run(
+        [source / "packaging/stage", tmp_path / "other", "/usr"],
+        env={**os.environ, **at_hand(), "PYTHON": python, "PIP_NO_CACHE_DIR": "off"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    one, other = contents(arch[0]), contents(tmp_path / "other")
+    for path in ("usr/share/licenses/sslmd/LICENSE", "usr/share/licenses/sslmd"):
+        del one[path]
+    one.pop("usr/share/licenses", None)
+    assert {path for path in one if one[path] != other.get(path)} == set()
+    assert one.keys() == other.keys()
+    assert any(path.endswith(".pyc") for path in one)
+
+
+def contents(folder: Path) -> dict[str, tuple[int, str]]:
+    """Return mode and content of everything below a folder."""
+    found = {}
+    for path in folder.rglob("*"):
+        mode = path.lstat().st_mode
+        if path.is_symlink():
+            what = os.readlink(path)
+        else:
+            what = "" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+        found[str(path.relative_to(folder))] = mode, what
+    return found
 
 
 def test_arch_has_it_or_ssl_mgr(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ from tests.stand.samples import (
     make_root,
     make_sub,
     odd_serials,
-    unhurried,
     with_life,
 )
 
@@ -178,7 +177,6 @@ def test_damaged_certificates_are_refused(pem: bytes, said: str) -> None:
 
 
 @odd_serials
-@unhurried
 @given(st.data())
 def test_a_damaged_certificate_is_refused_and_nothing_else_is_raised(data: st.DataObject) -> None:
     der = bytearray(load_cert(hierarchy()[2].cert_pem).public_bytes(Encoding.DER))
@@ -199,7 +197,6 @@ PARTS = st.sampled_from([b"", b"\n", b"\n\n \n"])
 
 
 @odd_serials
-@unhurried
 @given(PARTS, PARTS, PARTS)
 def test_parts_are_joined_with_exactly_one_newline(a: bytes, b: bytes, c: bytes) -> None:
     _, _, leaf = hierarchy()

@@ -28,7 +28,6 @@ from tests.stand.samples import (
     names,
     needs_openssl,
     openssl,
-    unhurried,
 )
 
 FULL = Subject("www.example.com", "Example Ltd", "IT", "Köln", "NRW", "DE", "pki@example.com")
@@ -83,7 +82,6 @@ def test_the_hash_fits_the_key(kind: KeySpec, hash_type: type) -> None:
     assert isinstance(request.signature_hash_algorithm, hash_type)
 
 
-@unhurried
 @given(st.lists(NAME, max_size=12, unique=True), st.one_of(NAME.map(str), st.text()))
 def test_the_request_asks_for_exactly_the_effective_names(sans: list[SanName], cn: str) -> None:
     spec = replace(leaf_spec(cn=cn), names=tuple(sans))

@@ -36,7 +36,6 @@ from tests.stand.samples import (
     needs_openssl,
     odd_serials,
     openssl,
-    unhurried,
 )
 
 EKUS = [
@@ -260,7 +259,6 @@ def test_what_is_none_of_these_is_refused_with_the_reason(content: bytes, said: 
 
 
 @odd_serials
-@unhurried
 @given(st.data())
 def test_damage_is_told_and_never_raised(data: st.DataObject) -> None:
     _, _, leaf = hierarchy()

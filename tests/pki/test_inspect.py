@@ -38,7 +38,6 @@ from tests.stand.samples import (
     make_sub,
     odd_serials,
     set_files,
-    unhurried,
 )
 
 NAME = SetName.at(NOW)
@@ -314,7 +313,6 @@ def test_no_bundle_is_made_with_the_key_of_another() -> None:
 
 
 @odd_serials
-@unhurried
 @given(st.dictionaries(st.sampled_from(FILES), st.binary(max_size=300)))
 def test_nothing_is_raised_for_any_content(files: Files) -> None:
     assert set_facts(NAME, {**set_files(), **files}).name == NAME
@@ -322,7 +320,6 @@ def test_nothing_is_raised_for_any_content(files: Files) -> None:
 
 
 @odd_serials
-@unhurried
 @given(st.sampled_from(FILES), st.data())
 def test_nothing_is_raised_for_damage_in_the_text(name: str, data: st.DataObject) -> None:
     files = set_files()
@@ -340,7 +337,6 @@ def test_nothing_is_raised_for_damage_in_the_text(name: str, data: st.DataObject
 
 
 @odd_serials
-@unhurried
 @given(st.sampled_from(["cert.pem", "chain.pem", "csr.pem", "privkey.pem"]), st.data())
 def test_nothing_is_raised_for_damaged_der_and_it_shows(name: str, data: st.DataObject) -> None:
     files = set_files()
@@ -357,7 +353,6 @@ def test_nothing_is_raised_for_damaged_der_and_it_shows(name: str, data: st.Data
 
 
 @odd_serials
-@unhurried
 @given(st.data())
 def test_damage_to_the_secret_of_a_key_is_seen_in_depth(data: st.DataObject) -> None:
     key = load_key(key_pem())

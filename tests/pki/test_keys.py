@@ -13,7 +13,7 @@ from sslmd.core.errors import Permanent
 from sslmd.core.spec import KeySpec, KeyType
 from sslmd.pki.identity import describe_key
 from sslmd.pki.keys import generate_key, load_key, public_bytes_of
-from tests.stand.samples import EC384, KINDS, RSA2048, key_pem, needs_openssl, openssl, unhurried
+from tests.stand.samples import EC384, KINDS, RSA2048, key_pem, needs_openssl, openssl
 
 PASSWORD = serialization.BestAvailableEncryption(b"secret")
 
@@ -124,7 +124,6 @@ def test_what_is_no_usable_key_is_refused_by_name(pem: bytes, said: str) -> None
         load_key(pem)
 
 
-@unhurried
 @given(st.data())
 def test_a_damaged_key_never_shows_in_the_message(data: st.DataObject) -> None:
     pem = bytearray(key_pem(EC384))

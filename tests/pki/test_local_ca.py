@@ -36,7 +36,6 @@ from tests.stand.samples import (
     needs_openssl,
     openssl,
     signing_ca,
-    unhurried,
     verify,
     with_life,
 )
@@ -274,7 +273,6 @@ def test_private_keys_do_not_show_in_the_representation() -> None:
 # --- life
 
 
-@unhurried
 @given(
     root_days=st.floats(0.05, 20000),
     sub_days=st.floats(0.05, 20000),

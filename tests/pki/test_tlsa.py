@@ -30,7 +30,6 @@ from tests.stand.samples import (
     odd_serials,
     openssl,
     set_files,
-    unhurried,
 )
 
 ALL = [Combination(*numbers) for numbers in product(range(4), range(2), range(3))]
@@ -133,7 +132,6 @@ def test_the_issuer_is_found_wherever_it_stands_in_the_chain() -> None:
 
 
 @odd_serials
-@unhurried
 @given(st.data())
 def test_whatever_the_files_hold_it_does_not_raise(data: st.DataObject) -> None:
     files = set_files()

@@ -19,11 +19,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from sslmd.core.errors import Transient
+from sslmd.core.seen import AtPort
+from sslmd.core.words.sentence import say
 from sslmd.net.dns_messages import LOOK_UP, HostAddresses
 from sslmd.net.http_look import MOST_BODY, MOST_REDIRECTS
 from sslmd.net.inside import Inside
 from sslmd.net.link import Operation
-from sslmd.net.probe_messages import NotShown
+from sslmd.net.probe_messages import LookEnd, NotShown
 from sslmd.servers.http01 import put
 from sslmd.servers.http01_look import fetch_back
 from tests.stand import nginx
@@ -136,7 +138,7 @@ async def told(answers: Answers, *, also: int = 443, **more: object) -> str:
     async with web(answers, **more) as server:  # type: ignore[arg-type]
         found = await look(server.port, also=also)
     assert all(not one.out_of_reach and one.address == LOOPBACK for one in found)
-    return "; ".join(map(str, found))
+    return "; ".join(say(one.told) for one in found)
 
 
 async def test_shown() -> None:
@@ -247,7 +249,7 @@ async def test_silent() -> None:
     async with web(lambda _: None) as server:
         found = await look(server.port, seconds=0.3)
     # Somebody is there: this is no question of the way.
-    assert found == [NotShown(LOOPBACK, "127.0.0.1: no answer within 0.3 s")]
+    assert found == [NotShown(LOOPBACK, LookEnd(AtPort.ANSWERS_LATE, number=0.3))]
 
 
 async def test_a_trickle_ends_in_time() -> None:
@@ -267,17 +269,19 @@ async def test_a_trickle_ends_in_time() -> None:
         began = time.monotonic()
         found = await look(server.sockets[0].getsockname()[1], seconds=0.3)
         assert time.monotonic() - began < 5
-    assert str(found[0]) == "127.0.0.1: no answer within 0.3 s"
+    assert say(found[0].told) == "127.0.0.1 does not answer within 0.3 s"
 
 
 async def test_out_of_reach() -> None:
     port = free_port()
-    assert await look(port) == [NotShown(LOOPBACK, "127.0.0.1: connection refused", True)]
+    assert await look(port) == [
+        NotShown(LOOPBACK, LookEnd(AtPort.NOT_CONNECTED, "connection refused"), True)
+    ]
     # TEST-NET-1: no route there, or no answer, as this machine's network has it.
     for address in ("192.0.2.1", "2001:db8::1"):
         [found] = await fetch_back(NET, HOST, [address], port, TOKEN, CONTENT, seconds=0.5)
         assert found.out_of_reach
-        assert found.text.startswith(f"{address}: ")
+        assert found.problem.code in (AtPort.NOT_CONNECTED, AtPort.CONNECTS_LATE)
 
 
 async def test_every_address_is_asked() -> None:
@@ -292,7 +296,10 @@ async def test_every_address_is_asked() -> None:
         ("127.0.0.3", True),
         ("127.0.0.2", False),
     ]
-    assert str(found[1]) == "127.0.0.2 shows something else: 3 bytes that are no key authorization"
+    assert (
+        say(found[1].told)
+        == "127.0.0.2 shows something else: 3 bytes that are no key authorization"
+    )
     assert await fetch_back(NET, HOST, [], 80, TOKEN, CONTENT) == []
 
 
@@ -334,7 +341,7 @@ async def test_redirects_to_another_host() -> None:
         [found] = await look(server.port)
     assert found == NotShown(
         LOOPBACK,
-        "127.0.0.1 (redirected to 'http://no-such-host.invalid/'): its name cannot be resolved",
+        LookEnd(AtPort.REDIRECT_UNRESOLVED),
         out_of_reach=True,
         led="http://no-such-host.invalid/",
     )
@@ -362,7 +369,7 @@ async def test_redirects_to_https_where_there_is_none() -> None:
 async def test_circles_end() -> None:
     async with web(lambda _: redirect("/again")) as server:
         [found] = await look(server.port)
-    assert str(found).endswith(f"redirects again, the {MOST_REDIRECTS + 1}th time")
+    assert say(found.told).endswith(f"redirects more than {MOST_REDIRECTS} times")
     assert len(server.heads) == MOST_REDIRECTS + 1
 
 
@@ -377,7 +384,7 @@ async def test_circles_end() -> None:
         ("http://\x1b.example/x", "leads where no CA follows"),
         ("http://example.com/\xe9", "leads where no CA follows"),
         ("http://[/x", "is no URL"),
-        ("http://example.com:99999/x", "leads to no URL"),
+        ("http://example.com:99999/x", "redirects to what is no URL"),
         ("http://example.com:0/x", "leads where no CA follows"),
     ],
 )
@@ -440,14 +447,14 @@ async def test_hosts_of_redirects_are_looked_up_as_they_are_told_to() -> None:
         raise Transient(f"{name} A cannot be looked up")
 
     for name, text in [
-        ("slow.example", "no connection within 0.5 s"),
-        ("other.example", "its name cannot be resolved"),
+        ("slow.example", "does not take a connection within 0.5 s"),
+        ("other.example", "leads to a name that cannot be resolved"),
     ]:
         async with web(lambda _, name=name: redirect(f"http://{name}/")) as server:  # type: ignore[misc]
             [found] = await fetch_back(
                 NET, HOST, [LOOPBACK], server.port, TOKEN, CONTENT, seconds=0.5, resolve=resolve
             )
-        assert str(found) == f"127.0.0.1 (redirected to 'http://{name}/'): {text}"
+        assert say(found.told) == f"127.0.0.1 (redirected to 'http://{name}/') {text}"
         assert found.out_of_reach
     assert asked == ["slow.example", "other.example"]
 
@@ -459,7 +466,7 @@ async def test_looks_take_turns() -> None:
         found = await fetch_back(
             NET, HOST, addresses, server.port, TOKEN, CONTENT, seconds=0.2, turn=turn
         )
-    assert [str(one) for one in found] == ["127.0.0.1: no answer within 0.2 s"] * 8
+    assert [say(one.told) for one in found] == ["127.0.0.1 does not answer within 0.2 s"] * 8
     assert (len(server.heads), server.most) == (8, 2)
 
 
@@ -495,7 +502,7 @@ async def test_redirects_do_not_lead_into_this_network(address: str) -> None:
             [found] = await fetch_back(NET, HOST, [LOOPBACK], server.port, TOKEN, CONTENT)
     if address == LOOPBACK:
         return  # the name's own, as the next test has it
-    assert str(found) == (
+    assert say(found.told) == (
         "127.0.0.1 (redirected to 'http://inside.example/') leads into a private network, where "
         "no public CA can follow; redirect to a name that has public addresses, or not at all "
         "below /.well-known/acme-challenge/"
@@ -513,8 +520,8 @@ async def test_a_local_service_is_not_asked_and_not_told() -> None:
         ):
             [found] = await look(server.port, also=service.port)
     assert service.heads == []
-    assert "private network" in str(found)
-    assert "admin" not in str(found)
+    assert "private network" in say(found.told)
+    assert "admin" not in say(found.told)
 
 
 async def test_a_private_address_that_the_name_itself_has_is_followed_to() -> None:
@@ -568,7 +575,7 @@ async def test_nothing_of_an_answer_is_told(answer: bytes) -> None:
     """A name may have the address of a service that was never meant for anybody."""
     async with web(lambda _: answer) as server:
         [found] = await look(server.port, seconds=5)
-    for text in (str(found), found.text, found.led):
+    for text in (say(found.told), found.led):
         assert "hunter2" not in text
         assert text.isprintable()
 
@@ -583,14 +590,14 @@ async def test_a_group_of_finite_fields_is_not_calculated(tmp_path: Path) -> Non
         where = f"https://{HOST}:{secure.port}/x"
         async with web(lambda _: redirect(where)) as server:
             [found] = await look(server.port, also=secure.port)
-    assert f"redirected to 'https://{HOST}" in str(found)
+    assert f"redirected to 'https://{HOST}" in say(found.told)
 
 
 async def test_odd_names_of_hosts() -> None:
     async with web(lambda _: redirect(f"http://{'x' * 300}.example/")) as server:
         [found] = await look(server.port)
     assert found.out_of_reach
-    assert len(str(found)) < 400
+    assert len(say(found.told)) < 400
 
 
 # --- a real web server ----------------------------------------------------------------------
@@ -604,10 +611,12 @@ async def test_nginx_shows_what_is_put(tmp_path: Path) -> None:
     if lacking := nginx.missing():
         pytest.skip(lacking)
     with Nginx(tmp_path / "nginx", {"example.com": []}) as server:
-        assert str((await look(server.port))[0]) == "127.0.0.1 answers 404"
+        assert say((await look(server.port))[0].told) == "127.0.0.1 answers 404"
         await put(["localhost"], server.server_dir, "example.com", {TOKEN: CONTENT}, in_thread)
         assert await look(server.port) == []
-        assert str((await look(server.port, host="www.example.net"))[0]).endswith("answers 404")
+        assert say((await look(server.port, host="www.example.net"))[0].told).endswith(
+            "answers 404"
+        )
         assert (HOST, PATH, 200) in server.requests()
 
 

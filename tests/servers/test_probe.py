@@ -14,6 +14,7 @@ import pytest
 from sslmd.config.model import Probe
 from sslmd.core.errors import Transient
 from sslmd.core.starttls import ProbeWord
+from sslmd.core.words.sentence import say
 from sslmd.net.inside import Inside
 from sslmd.net.probe import facts_of
 from sslmd.net.probe_messages import Reach, Served, described
@@ -90,8 +91,9 @@ async def problem(handler: Handler, word: ProbeWord | None, *, seconds: float = 
     assert seen.chain == ()
     assert seen.leaf is None
     assert seen.reached
-    assert seen.problem.isprintable()
-    return seen.problem
+    text = say(seen.what)
+    assert text.isprintable()
+    return text
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -100,7 +102,7 @@ async def test_the_whole_chain_is_seen(port: TlsPort, word: ProbeWord) -> None:
     seen = await look(port, word)
     assert seen.chain == ders(pair()[1])
     assert len(seen.chain) > 2
-    assert (seen.problem, seen.reach) == ("", Reach.CONNECTED)
+    assert (seen.problem, seen.reach) == (None, Reach.CONNECTED)
     assert port.names == [NAME]
 
 
@@ -141,7 +143,7 @@ async def test_what_is_sent_as_sni(port: TlsPort, name: str, sent: str | None) -
 async def test_what_is_no_name_is_told(port: TlsPort) -> None:
     for name in (".", "a" * 70 + ".example", "\0", "a..b"):
         seen = await look(port, name=name)
-        assert seen.chain or "which is no name" in seen.problem
+        assert seen.chain or "which is no name" in say(seen.what)
 
 
 @pytest.mark.parametrize("kind", ["ec", "rsa"])
@@ -179,14 +181,14 @@ async def test_where_nothing_listens() -> None:
     number = free_port()
     seen = await served_at(Inside(), LOOPBACK, number, ProbeWord.TLS, NAME)
     assert (seen.reach, seen.reached, seen.chain) == (Reach.REFUSED, False, ())
-    assert str(seen) == f"127.0.0.1 port {number} cannot be connected to: connection refused"
+    assert say(seen.told) == f"127.0.0.1 port {number} cannot be connected to: connection refused"
 
 
 async def test_what_is_no_address() -> None:
     for address in ("", "300.1.1.1", "\0", "a" * 80):
         seen = await served_at(Inside(), address, 1, ProbeWord.TLS, NAME)
         assert not seen.chain
-        assert seen.problem.isprintable()
+        assert say(seen.what).isprintable()
 
 
 # --- hostile ones ---------------------------------------------------------------------------
@@ -231,10 +233,10 @@ async def test_an_endless_banner(word: ProbeWord | None) -> None:
     said = await problem(endless, word)
     expected = {
         ProbeWord.TLS: "has no TLS for us: ",
-        ProbeWord.SMTP: "goes on and on in its reply",
+        ProbeWord.SMTP: "sends a reply that does not end",
         ProbeWord.IMAP: "greets with '220-on and on'",
         ProbeWord.POP3: "greets with '220-on and on'",
-        None: "goes on and on in its reply",
+        None: "sends a reply that does not end",
     }
     assert said.startswith(expected[word])
 
@@ -256,7 +258,7 @@ async def test_an_endless_banner(word: ProbeWord | None) -> None:
         (["* PREAUTH hi"], "imap", "greets with '* PREAUTH hi'"),
         ([*IMAP[:2], "a NO never"], "imap", "refuses STARTTLS: 'a NO never'"),
         ([*IMAP[:2], "b OK"], "imap", "answers STARTTLS with 'b OK'"),
-        ([*IMAP[:2], *["* X"] * 100], "imap", "goes on and on in its reply"),
+        ([*IMAP[:2], *["* X"] * 100], "imap", "sends a reply that does not end"),
         (["-ERR no"], "pop3", "greets with '-ERR no'"),
         ([*POP3[:2], "-ERR no"], "pop3", "refuses STLS: '-ERR no'"),
         (["\0\x1b[31m\xff"], "pop3", r"greets with '\x00\x1b[31mÿ'"),
@@ -294,7 +296,7 @@ async def test_a_connection_that_is_reset() -> None:
 
     for kind in ("", "ec secp256r1"):
         seen = await look(reset, kind=kind)
-        assert "the handshake" in seen.problem
+        assert "the handshake" in say(seen.what)
 
 
 async def test_cancelled_it_leaves_nothing_behind() -> None:
@@ -320,10 +322,10 @@ def test_certificates_are_described() -> None:
     facts = facts_of(leaf())
     assert facts is not None
     assert facts == cert_facts(pair()[1].split(b"\n-----END")[0] + b"\n-----END CERTIFICATE-----\n")
-    told = described(facts)
+    told = say(described(facts))
     assert told.startswith(f"serial {facts.serial} for 'www.example.com', valid until 2027-")
     assert facts_of(b"\x30\x03") is None
-    assert described(facts_of(leaf()[:-50])) == "a damaged certificate"
+    assert say(described(facts_of(leaf()[:-50]))) == "a damaged certificate"
 
 
 # --- proof ----------------------------------------------------------------------------------
@@ -341,7 +343,7 @@ def at(number: int) -> Probe:
 
 async def test_proven_at_once(port: TlsPort) -> None:
     async with server(port) as number:
-        assert await prove(Inside(), PLACE, at(number), proof(), 10) == ""
+        assert await prove(Inside(), PLACE, at(number), proof(), 10) is None
     assert port.looks == 1
 
 
@@ -354,7 +356,7 @@ async def test_proven_in_the_end(port: TlsPort, tmp_path: Path) -> None:
         await port(reader, writer)
 
     async with server(reloading) as number:
-        assert await prove(Inside(), PLACE, at(number), proof("ec", "new"), 10) == ""
+        assert await prove(Inside(), PLACE, at(number), proof("ec", "new"), 10) is None
     assert port.looks == 2
 
 
@@ -364,7 +366,7 @@ async def test_not_proven(port: TlsPort) -> None:
             await prove(Inside(), PLACE, at(number), proof("ec", "new"), 0.1)
     assert str(caught.value) == (
         f"localhost does not serve the new certificate for {NAME} within 0.1 s: 127.0.0.1 port "
-        f"{number} serves {described(facts_of(leaf()))}; see whether its configuration reads "
+        f"{number} serves {say(described(facts_of(leaf())))}; see whether its configuration reads "
         "/prod/example.com/web/curr, and whether restart_cmd makes it read it"
     )
 
@@ -379,7 +381,7 @@ async def test_what_was_served_is_told_though_the_last_look_saw_nothing(port: Tl
     async with server(once) as number:
         with pytest.raises(Transient) as caught:
             await prove(Inside(), PLACE, at(number), proof("ec", "new"), 0.5)
-    assert f"port {number} serves {described(facts_of(leaf()))}" in str(caught.value)
+    assert f"port {number} serves {say(described(facts_of(leaf())))}" in str(caught.value)
 
 
 async def test_every_address_has_to_show_it(port: TlsPort) -> None:
@@ -389,12 +391,12 @@ async def test_every_address_has_to_show_it(port: TlsPort) -> None:
         with pytest.raises(Transient, match=r"127\.0\.0\.2 port \d+ cannot be connected to"):
             await prove(Inside(), place, at(number), proof(), 0.1)
         # This machine's servers need not listen on all of its addresses.
-        assert await prove(Inside(), own, at(number), proof(), 10) == ""
+        assert await prove(Inside(), own, at(number), proof(), 10) is None
         # But on one of them.
         with pytest.raises(Transient, match="refused"):
             await prove(Inside(), own, at(free_port()), proof(), 0.1)
     async with server(port) as number, server(port, address="127.0.0.2", port=number):
-        assert await prove(Inside(), place, at(number), proof(), 10) == ""
+        assert await prove(Inside(), place, at(number), proof(), 10) is None
 
 
 async def test_an_address_without_a_route_is_left_out_if_another_serves(port: TlsPort) -> None:
@@ -404,7 +406,7 @@ async def test_an_address_without_a_route_is_left_out_if_another_serves(port: Tl
     async with server(port) as number:
         assert (
             await prove(Inside(), ProbedHost("mx", (nowhere, LOOPBACK)), at(number), proof(), 10)
-            == ""
+            is None
         )
     with pytest.raises(Transient, match="unreachable"):
         await prove(Inside(), ProbedHost("mx", (nowhere,)), at(1), proof(), 0.1)
@@ -427,7 +429,7 @@ async def test_the_port_of_another_certificate_of_ours(port: TlsPort) -> None:
 
     async with server(port) as number:
         note = await prove(Inside(), PLACE, at(number), proof("ec", "new"), 0.1, other=other)
-        assert note == f"port {number} of localhost serves example.com/mail: not counted"
+        assert say(note) == f"port {number} of localhost serves example.com/mail: not counted"
         # One address that is nobody's is enough to count.
         place = ProbedHost("localhost", (LOOPBACK, "127.0.0.2"))
         with pytest.raises(Transient):

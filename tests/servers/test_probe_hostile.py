@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.core.seen import AtPort
 from sslmd.core.starttls import ProbeWord
 from sslmd.net.handshake import MOST_BYTES, MOST_DH_BITS
 from sslmd.net.inside import Inside
-from sslmd.net.probe_messages import Served
+from sslmd.net.probe_messages import LookEnd, Served
 from sslmd.servers.probe import served_at
 from tests.stand.openssl import group, s_server
 from tests.stand.stalls import LONGEST, watched
@@ -35,10 +36,7 @@ async def test_a_group_of_10000_bits_costs_nothing(tmp_path: Path) -> None:
         before = time.process_time()
         seen = await look(port)
         spent = time.process_time() - before
-    assert seen.problem == (
-        f"has a Diffie-Hellman group of 10000 bits, and more than {MOST_DH_BITS} are not "
-        "calculated; give it one of 4096 at most"
-    )
+    assert seen.problem == LookEnd(AtPort.DH_LONG, number=10_000)
     assert stalls.longest < LONGEST
     assert spent < 0.5  # the calculation alone takes 0.6
 
@@ -171,7 +169,7 @@ async def test_a_handshake_of_a_byte_a_second_ends_in_time() -> None:
 
     async with server(handler) as port:
         seen = await look(port, "", seconds=0.5)
-    assert seen.problem == "does not come to a handshake within 0.5 s"
+    assert seen.problem == LookEnd(AtPort.HANDSHAKE_LATE, number=0.5)
 
 
 @pytest.mark.parametrize("word", [ProbeWord.SMTP, ProbeWord.IMAP, ProbeWord.POP3, None])
@@ -193,4 +191,4 @@ async def test_an_old_server_that_insists_on_a_client_certificate(tmp_path: Path
     """TLS 1.2 has no alert of its own for that: it is told from one that has no suite for us."""
     async with s_server(tmp_path, "-tls1_2", "-Verify", "1") as port:
         seen = await served_at(Inside(), LOOPBACK, port, ProbeWord.TLS, NAME, seconds=10)
-    assert seen.problem == "wants a certificate of the client"
+    assert seen.problem == LookEnd(AtPort.WANTS_CLIENT)

@@ -15,7 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from sslmd.config.first import Answers, Ca, Found, Service, Validation, first_files, usual_names
+from sslmd.config.first import (
+    Answers,
+    FirstCa,
+    Found,
+    Service,
+    Validation,
+    first_files,
+    usual_names,
+)
 from sslmd.config.load import load
 from sslmd.config.model import Config, ServerKind
 from sslmd.daemon import main as daemon
@@ -41,13 +49,13 @@ def everything(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 SERVER = Found("it", "systemctl reload it")
-HTTP = (Ca.LETSENCRYPT, Validation.HTTP_01)
+HTTP = (FirstCa.LETSENCRYPT, Validation.HTTP_01)
 
 
 def answered(
     conf_dir: Path,
     *names: str,
-    how: tuple[Ca, Validation] = (Ca.OWN, Validation.DNS_01),
+    how: tuple[FirstCa, Validation] = (FirstCa.OWN, Validation.DNS_01),
     dane: bool = False,
     found: Sequence[ServerKind] = (),
 ) -> Answers:
@@ -72,10 +80,10 @@ def written(answers: Answers) -> Config:
     "names", [("web-ec", "web-rsa", "mail-ec", "ldap-ec"), ("mail-ec",), ("ldap-ec",)], ids=str
 )
 @pytest.mark.parametrize(
-    "how", [(Ca.OWN, Validation.DNS_01), (Ca.LETSENCRYPT, Validation.DNS_01), HTTP]
+    "how", [(FirstCa.OWN, Validation.DNS_01), (FirstCa.LETSENCRYPT, Validation.DNS_01), HTTP]
 )
 def test_every_combination_can_be_loaded(
-    how: tuple[Ca, Validation],
+    how: tuple[FirstCa, Validation],
     names: tuple[str, ...],
     found: tuple[ServerKind, ...],
     dane: bool,
@@ -85,7 +93,7 @@ def test_every_combination_can_be_loaded(
     config = written(answers)
     assert not config.warnings
     expected = {f"example.com/{name}" for name in names}
-    if answers.ca is Ca.OWN:
+    if answers.ca is FirstCa.OWN:
         expected |= {"ca/my-root", "ca/my-int"}
     assert {str(cert) for cert in config.services} == expected
     assert bool(config.dns.acme_dirs) == answers.needs_dns

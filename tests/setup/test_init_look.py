@@ -12,7 +12,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from sslmd.config.first import Answers, Ca, Service, Validation, first_files
+from sslmd.config.first import Answers, FirstCa, Service, Validation, first_files
 from sslmd.config.load import load
 from sslmd.config.model import Endpoint
 from sslmd.dns.ask import NameServer
@@ -22,10 +22,10 @@ from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder, Zone
 
 DNS = Answers(
-    "example.com", (Service("web-ec", ("example.com",)),), Ca.LETSENCRYPT, Validation.DNS_01
+    "example.com", (Service("web-ec", ("example.com",)),), FirstCa.LETSENCRYPT, Validation.DNS_01
 )
 HTTP = replace(DNS, validation=Validation.HTTP_01)
-OWN = replace(DNS, ca=Ca.OWN)
+OWN = replace(DNS, ca=FirstCa.OWN)
 
 # What the world says: one name server that is there, one without an address.
 RECORDS = {

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import dns.message
@@ -44,17 +45,7 @@ class AcmeSite(Site):
 
     def use(self, ca: Pebble, *, validation: str = "dns-01", more: str = "") -> None:
         """Have the certificates come from this CA, and trials too."""
-        self.ca = f"""
-[pebble]
-    ca_type = 'certbot'
-    ca_engine = '{self.engine}'
-    ca_validation = '{validation}'
-    ca_server = '{ca.directory}'
-    ca_server_root = '{ca.root_file}'
-    ca_test_server = '{ca.directory}'
-    ca_test_server_root = '{ca.root_file}'
-    {more}
-"""
+        self.ca = ca_table(ca, self.engine, validation=validation, more=more)
 
     def publish(self, primary: Primary, watched: Sequence[Named | str] = ()) -> None:
         """Publish by include files of a primary, watching these name servers (itself too)."""
@@ -230,6 +221,36 @@ def world(top: Path, engine: str = "engine") -> Iterator[World]:
         pytest.skip(lacking)
     with ExitStack() as stack:
         yield World(top, stack, engine)
+
+
+def ca_table(
+    ca: Pebble, engine: str = "engine", *, validation: str = "dns-01", more: str = ""
+) -> str:
+    """Return the table `[pebble]` of ca-info.conf: certificates come from this CA, trials too."""
+    return f"""
+[pebble]
+    ca_type = 'certbot'
+    ca_engine = '{engine}'
+    ca_validation = '{validation}'
+    ca_server = '{ca.directory}'
+    ca_server_root = '{ca.root_file}'
+    ca_test_server = '{ca.directory}'
+    ca_test_server_root = '{ca.root_file}'
+    {more}
+"""
+
+
+def renewal_window(begin: datetime, end: datetime, url: str = "") -> str:
+    """Return what a CA answers to who asks when to renew (RFC 9773 §4.2)."""
+    said = {"start": begin.isoformat(), "end": end.isoformat()}
+    return json.dumps({"suggestedWindow": said, "explanationURL": url})
+
+
+def forget_window(site: Site, cert: str) -> None:
+    """Take away what the CA said of renewal, as in a tree that another version left."""
+    note = site.top / "certs" / cert / "state.toml"
+    text = re.sub(r'\[sets\."[^"]*"\.ari\]\n(?:\w+ = .*\n)*', "", note.read_text())
+    note.write_text(text)
 
 
 def accounts(site: Site, *, lost: bool = False) -> list[Path]:

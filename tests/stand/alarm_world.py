@@ -40,6 +40,7 @@ from sslmd.core.reason import noted
 from sslmd.core.trouble import CRIT_SHARE, WARN_SHARE, CertStatus, ServerStatus, Severity
 from sslmd.core.windows import Window
 from sslmd.store.note_kinds import ALARM_BOOK_NOTE
+from tests.reasons import because
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -281,7 +282,7 @@ class AlarmWorld:
             frozenset({zone}),
             dane=True,
             compared=self.wall() if looked else None,
-            unseen=["ns1: not asked"] if is_blind else (),
+            unseen=[because("ns1: not asked")] if is_blind else (),
         )
 
     def in_trouble(self) -> list[SimCert]:

@@ -1,6 +1,7 @@
 """A mail server with DANE: BIND signs the zone, two secondaries, Unbound validates, Postfix serves.
 
-The certificates come from the site's own CA. Everything listens on loopback, at ports of its own.
+The certificates come from the site's own CA, or from Pebble. Everything listens on loopback, at
+ports of its own.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.stand import bind, host, postfix, unbound
+from tests.stand.acme_site import ca_table
 from tests.stand.bind import Primary, Secondary, Zone, answer
 from tests.stand.host import Host
+from tests.stand.pebble import Pebble
 from tests.stand.postfix import KeyFiles, Postfix
 from tests.stand.probing import Outcome, Prober
 from tests.stand.server import free_port, wait_until
@@ -43,13 +46,16 @@ class DaneSite(Site):
     """A site without a configuration; `write` makes one.
 
     `services`: those of the zone, with their kind of key; `danes`: what one has for `dane_tls` in
-    place of `dane`; `names`: what is in one's certificate in place of `HOST`.
+    place of `dane`; `names`: what is in one's certificate in place of `HOST`. `signer` signs them,
+    a CA of its own or of the table `ca`.
     """
 
     def __init__(self, top: Path) -> None:
         top.mkdir()
         super().__init__(top, example=None)
         self.globals = {"min_roll_mins": "0", "cmd_timeout": "20"}
+        self.signer = "my-int"
+        self.ca = ""
         self.primary = ""
         self.dns = ""
         self.smtp = ""
@@ -65,12 +71,12 @@ class DaneSite(Site):
         text = first_tables(self.globals, ("ca", ZONE))
         text += f"{self.primary}\n[dns]\n{self.dns}\n{self.smtp}"
         self.put("ssl-mgr.conf", text)
-        self.put_own_cas()
+        self.put_own_cas(self.ca)
         for service, key in self.services.items():
             dane = self.danes.get(service, self.dane)
             more = f"dane_tls = {dane}\ndane_tls_ttl = {self.ttl}\n{self.more}"
             names = self.names.get(service, [HOST])
-            self.put_service(f"{ZONE}/{service}", "my-int", names, more=more, key=key)
+            self.put_service(f"{ZONE}/{service}", self.signer, names, more=more, key=key)
 
     @property
     def curr(self) -> Path:
@@ -161,6 +167,11 @@ class DaneWorld:
         """Where the TLSA records stand."""
         return f"_{self.port}._tcp.{HOST}"
 
+    def use(self, ca: Pebble) -> None:
+        """Have the certificates come from this CA, which asks the primary."""
+        self.site.signer, self.site.ca = "pebble", ca_table(ca)
+        self.site.globals |= {"dns_check_delay": "0", "dns_xtra_ns": "[]"}
+
     def begin(
         self,
         *,
@@ -180,6 +191,7 @@ class DaneWorld:
             site.primary += f"update = true\ntsig_key_file = '{self.primary.key_file}'\n"
         else:
             site.dns = (
+                f"acme_dir = '{self.primary.acme_dir}'\n"
                 f"tlsa_dirs = ['{self.primary.tlsa_dir}']\n"
                 f'restart_cmd = "{self.primary.restart_cmd}"\n'
             )

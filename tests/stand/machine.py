@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,13 +22,14 @@ from typing import Self
 import pytest
 
 from tests.stand.server import ROOT, wait_until
+from tests.stand.wheels import BUILD, at_hand, locked
 
-BUILD = ROOT / "build"
 MIRROR = "http://deb.debian.org/debian"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Seconds. The first two wait for a mirror.
 FETCHING, INSTALLING, RUNNING = 900, 600, 120
+LISTS_HOLD = 24 * 3600
 
 
 def skip_unless_possible() -> None:
@@ -46,14 +48,6 @@ def skip_unless_possible() -> None:
 
 
 @contextmanager
-def _locked(name: str) -> Iterator[None]:
-    BUILD.mkdir(exist_ok=True)
-    with (BUILD / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
 def in_use(root: Path) -> Iterator[None]:
     """Hold a lock beside a machine: where nobody holds it, the run that made it was killed.
 
@@ -61,7 +55,7 @@ def in_use(root: Path) -> Iterator[None]:
     we start does not inherit it.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
-    with _locked("machines"):
+    with locked("machines"):
         _sweep(root.parent)
         lock = _lock_of(root).open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -139,7 +133,7 @@ def _without_cgroups(name: str) -> None:
 def base(suite: str) -> Path:
     """Return the folder of a Debian with systemd and nothing else."""
     folder = BUILD / "machines" / suite
-    with _locked(suite):
+    with locked(suite):
         if not folder.exists():
             fresh = folder.with_name(f".{suite}.new")
             shutil.rmtree(fresh, ignore_errors=True)
@@ -147,7 +141,8 @@ def base(suite: str) -> Path:
             done = subprocess.run(
                 [
                     *("mmdebstrap", "--quiet", "--variant=minbase", "--include=systemd-sysv,dbus"),
-                    *("--dpkgopt=force-unsafe-io", suite, str(fresh), MIRROR),
+                    *("--dpkgopt=force-unsafe-io", "--skip=cleanup/apt/lists"),
+                    *(suite, str(fresh), MIRROR),
                 ],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -163,15 +158,22 @@ def base(suite: str) -> Path:
     return folder
 
 
+def _has_fresh_lists(root: Path) -> bool:
+    """Say whether apt knows what the mirror has, as it was within the last day."""
+    lists = root / "var/lib/apt/lists"
+    fetched = any(lists.glob("*_Packages*"))
+    return fetched and time.time() - lists.stat().st_mtime < LISTS_HOLD
+
+
 def package(suite: str) -> Path:
     """Return the package for a release: `make deb` here, or in a machine of that release."""
-    with _locked(f"deb-{suite}"):
+    with locked(f"deb-{suite}"):
         found = sorted((BUILD / "debs" / suite).glob("sslmd_*.deb"))
         if found and found[0].stat().st_mtime > _newest_source():
             return found[0]
         if suite in Path("/etc/os-release").read_text():
             source = ROOT
-            done = _make_deb(["make", "deb"])
+            done = _make_deb(["make", "deb"], {**os.environ, **at_hand()})
         else:
             with Machine(suite) as builder:
                 builder.apt("python3-venv", "make")
@@ -189,9 +191,17 @@ def package(suite: str) -> Path:
         return _kept(source, suite)
 
 
-def _make_deb(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _make_deb(
+    command: list[str], env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=INSTALLING, check=False
+        command,
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=INSTALLING,
+        check=False,
     )
 
 
@@ -269,7 +279,8 @@ class Machine:
 
     def apt(self, *packages: str, only_download: bool = False) -> None:
         """Install packages while it is not booted, or only fetch them and what they need."""
-        for words in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+        install = ["install", "--yes", "--no-install-recommends", *packages]
+        for words in [install] if _has_fresh_lists(self.root) else [["update"], install]:
             more = ["--download-only"] if only_download and words[0] == "install" else []
             done = subprocess.run(
                 [
@@ -302,9 +313,10 @@ class Machine:
         nspawn = self._nspawn.pid
         wait_until(lambda: bool(_first_process(nspawn)), "the machine's PID 1")
         self._leader = _first_process(nspawn)
+        # In the beginning nobody answers; who does, waits for the end of the boot.
         wait_until(
             lambda: (
-                self.run("systemctl", "is-system-running", status=None).stdout.strip()
+                self.run("systemctl", "is-system-running", "--wait", status=None).stdout.strip()
                 in ("running", "degraded")
             ),
             "the machine is up",

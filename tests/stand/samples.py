@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from sslmd.core.names import CertId, SanName, parse_san
 from sslmd.core.spec import CaOptions, CertSpec, KeySpec, KeyType, OwnCa, SelfSigned, Subject
@@ -26,8 +25,6 @@ RSA2048 = KeySpec(KeyType.RSA, bits=2048)
 RSA3072 = KeySpec(KeyType.RSA, bits=3072)
 KINDS = (EC256, EC384, EC521, RSA2048, RSA3072)
 
-# No limit on the time of one example: machines that run tests are busy ones.
-unhurried = settings(deadline=None)
 # Damage can make a serial number negative, which is read with a warning.
 odd_serials = pytest.mark.filterwarnings(
     "ignore::cryptography.utils.CryptographyDeprecationWarning"

@@ -45,12 +45,21 @@ def free_port(address: str = LOOPBACK) -> int:
                     return port
 
 
-def wait_until(check: Callable[[], object], what: str) -> None:
-    """Look again and again until `check` is true; fail after 30 s, saying what never came."""
+def wait_until(check: Callable[[], object], what: str, *, pause: float = PAUSE) -> None:
+    """Look again and again until `check` is true; fail after 30 s, saying what never came.
+
+    `pause` is in seconds: longer where a look costs much.
+    """
     end = time.monotonic() + PATIENCE
     while not check():
         assert time.monotonic() < end, f"{what}: not within {PATIENCE:.0f} s"
-        time.sleep(PAUSE)
+        time.sleep(pause)
+
+
+def as_written(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written or replaced; not when it is read."""
+    info = path.stat()
+    return info.st_ino, info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns
 
 
 def members(group: int) -> list[int]:
@@ -63,6 +72,11 @@ def members(group: int) -> list[int]:
             if int(its_group) == group and state not in "ZX":
                 found.append(int(process.name))
     return found
+
+
+def is_frozen(group: int) -> bool:
+    """Whether every thread of a process group has stopped."""
+    return set(_thread_states(group)) <= set("TZX")
 
 
 def _thread_states(group: int) -> Iterator[str]:
@@ -146,7 +160,7 @@ class Server(ABC):
         if self._process is not None:
             # A thread that runs on another processor goes on for a moment.
             group = self._process.pid
-            wait_until(lambda: set(_thread_states(group)) <= set("TZX"), f"{group} to be frozen")
+            wait_until(lambda: is_frozen(group), f"{group} to be frozen")
 
     def thaw(self) -> None:
         """Let it go on."""

@@ -208,10 +208,13 @@ class Site:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def put_own_cas(self) -> None:
-        """Write `ca-info.conf` with a root and an intermediate of its own, `my-int`, and these."""
+    def put_own_cas(self, more: str = "") -> None:
+        """Write `ca-info.conf` with a root and an intermediate of its own, `my-int`, and these.
+
+        `more`: tables of other CAs.
+        """
         kinds = (f"[{name}]\nca_type = '{kind}'\n" for name, (kind, _) in _OWN_CAS.items())
-        self.put("ca-info.conf", "".join(kinds))
+        self.put("ca-info.conf", "".join(kinds) + more)
         for name, (_, signer) in _OWN_CAS.items():
             self.put_service(f"ca/{name}", signer)
 

@@ -69,7 +69,7 @@ from sslmd.core.state import (
     SetNote,
     Track,
 )
-from sslmd.core.view import Ca, Decision, View, due
+from sslmd.core.view import CaAbove, Decision, View, due
 from tests.stand.hosts_decided import decided, next_look
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -183,12 +183,12 @@ class World:
         servers = frozenset() if want.spec.ca else frozenset({("web", "localhost")})
         return View(want, self.states[cert], self._ca_of(want), servers)
 
-    def _ca_of(self, want: Wanted) -> Ca | None:
+    def _ca_of(self, want: Wanted) -> CaAbove | None:
         if not isinstance(want.spec.signer, OwnCa):
             return None
         above = want.spec.signer.cert
         its = self.wants.get(above)
-        return Ca(above, its, self.states.get(above), self._ca_of(its) if its else None)
+        return CaAbove(above, its, self.states.get(above), self._ca_of(its) if its else None)
 
     def run_until(self, end: datetime) -> None:
         """Let everything happen that happens before `end`."""

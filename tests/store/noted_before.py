@@ -30,6 +30,7 @@ from sslmd.core.state import (
 from sslmd.dns.before import Before
 from sslmd.store.note_kinds import HostNote
 from sslmd.store.state import HistoryEntry, Notes
+from tests.reasons import because
 
 AT = datetime(2026, 6, 1, 12, 30, 15, tzinfo=UTC)
 LATER = datetime(2026, 6, 2, 1, 2, 3, 450067, tzinfo=UTC)
@@ -72,9 +73,11 @@ STATES = {
                     expires=LATER,
                     here=True,
                     restarted=CURR,
-                    unseen=Unseen("no port of it is known", meant=True),
+                    unseen=Unseen(because("no port of it is known"), meant=True),
                 ),
-                Server("other", "certs@far", ServerPhase.RESTARTED, CURR, unseen=Unseen("")),
+                Server(
+                    "other", "certs@far", ServerPhase.RESTARTED, CURR, unseen=Unseen(because(""))
+                ),
             ),
         ),
     ),
@@ -101,7 +104,7 @@ STATES = {
                     Silence("192.0.2.7 (ns1)", Instant("boot", 0.5)),
                     Silence(ODD, Instant("", 0)),
                 ),
-                missing="ns2 lacks it",
+                missing=because("ns2 lacks it"),
                 opens_at=LATER,
             ),
             delivered=Delivered(CURR, NEXT),

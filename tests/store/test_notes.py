@@ -117,7 +117,7 @@ every = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(every)
 def test_there_and_back(note: Everything) -> None:
     assert KIND.decode(KIND.encode(note)) == note

@@ -92,7 +92,9 @@ def test_what_a_helper_packs_is_what_it_read() -> None:
         curr_note=SetNote(0.5, at, "my-ca"),
         deployed=name,
         delivered=Delivered(name),
-        servers=(Server("web", "host", ServerPhase.DELIVERED, name, unseen=Unseen("why")),),
+        servers=(
+            Server("web", "host", ServerPhase.DELIVERED, name, unseen=Unseen(because("why"))),
+        ),
         trouble=trouble,
     )
     loaded = Loaded(state, remarks=[because("odd")], unsaved=True)

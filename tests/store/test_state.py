@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sslmd.core.dane.sighting import Instant, Sighting, Silence
-from sslmd.core.errors import Failure, Trouble
+from sslmd.core.errors import Failure, Transient, Trouble
+from sslmd.core.failed import Failed
 from sslmd.core.names import SetName
+from sslmd.core.reason import Reason, said
+from sslmd.core.seen import InDns
 from sslmd.core.state import (
     Ask,
     CertState,
@@ -22,6 +26,7 @@ from sslmd.core.state import (
     Server,
     ServerPhase,
     SetNote,
+    Unseen,
 )
 from sslmd.store.notes import BadNoteError, LaterVersionError
 from sslmd.store.state import (
@@ -70,6 +75,25 @@ asks = st.builds(
 troubles = st.builds(
     Trouble, counts, st.sampled_from(Failure), texts, times, times, texts, st.booleans()
 )
+seconds = st.floats(0, 1e9).map(lambda number: round(number, 3))
+lines = texts.filter(bool)
+spans = seconds.map(lambda number: timedelta(seconds=number))
+
+
+def lacking(server: str, wait: float, tcp: bool | None) -> Reason:
+    """A reason with others in it."""
+    why = Reason(Failed.NS_SILENT, seconds=wait, tcp=tcp)
+    return Reason(InDns.NOT_AT_ALL, servers=(Reason(Failed.NAME_SERVER, server=server, why=why),))
+
+
+reasons = st.one_of(
+    st.builds(said, lines),
+    st.builds(lacking, texts, seconds, st.none() | st.just(True)),
+    st.builds(lambda at: Reason(InDns.SIGNATURES_OVER, owner="a", until=at), times),
+    st.builds(
+        lambda text, wait: Reason(InDns.TRIED_AGAIN, why=said(text), wait=wait), lines, spans
+    ),
+)
 servers = st.builds(
     Server,
     texts,
@@ -79,6 +103,7 @@ servers = st.builds(
     texts,
     counts,
     st.none() | times,
+    unseen=st.none() | st.builds(Unseen, reasons, st.booleans()),
 )
 set_notes = st.builds(
     SetNote,
@@ -87,7 +112,6 @@ set_notes = st.builds(
     texts,
     unmet=st.lists(texts, max_size=2).map(tuple),
 )
-seconds = st.floats(0, 1e9).map(lambda number: round(number, 3))
 instants = st.builds(Instant, texts, seconds)
 sightings = st.builds(
     Sighting,
@@ -98,7 +122,7 @@ sightings = st.builds(
     seconds,
     st.none() | instants,
     st.lists(st.builds(Silence, texts, instants), max_size=2).map(tuple),
-    texts,
+    st.none() | reasons,
     st.none() | times,
 )
 states = st.builds(
@@ -125,7 +149,7 @@ notes = st.builds(
 entries = st.builds(
     HistoryEntry, times.map(lambda at: at.replace(microsecond=0)), texts, names.map(str), texts
 )
-unhurried = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+unhurried = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 @unhurried
@@ -285,3 +309,35 @@ def test_times_are_in_utc_however_they_are_written() -> None:
     assert noted.state.rolled_at == NOW
     assert noted.state.rolled_at.tzinfo is UTC
     assert NOW.astimezone(timezone(timedelta(hours=2))) == noted.state.rolled_at
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "missing_code = 'no-such-code'",
+        "missing_code = 'still-shown'",  # without its fact
+        "missing_code = 'still-shown'\nmissing_facts = [['owner', [{}]]]",
+        "missing_code = 'still-shown'\nmissing_facts = [['owner']]",
+        "missing_code = 'still-shown'\nmissing_facts = [[7, 'a']]",
+        "missing_code = 'signatures-over'\nmissing_facts = [['owner', 'a']]",
+        "missing_code = 7",
+        "missing_code = 'still-shown'\nmissing_facts = 7",
+    ],
+)
+def test_what_is_no_reason_is_the_text_that_stands_beside_it(beside: str) -> None:
+    head = b"version = 1\n[sighting]\nneed = 1.0\nwaited = 0.0\nmissing = 'ns2 lacks it'\n"
+    sighting = parse(head + beside.encode()).state.sighting
+    assert sighting is not None
+    assert sighting.missing == said("ns2 lacks it")
+
+
+def test_the_reason_of_a_failure_is_kept() -> None:
+    why = Reason(Failed.CA_UNREACHABLE, url="https://ca/dir", why=Reason(Failed.UNRESOLVED))
+    trouble = Trouble.of(Transient(why), 0, NOW, jitter=0)
+    noted = Notes({}, CertState(trouble=trouble))
+    read = parse(render(noted, {}, None, [])).state.trouble
+    assert read is not None
+    assert (read, read.reason) == (trouble, why)
+    # What says no more than the text is not written twice.
+    plain = replace(trouble, reason=said(trouble.text))
+    assert b"text_code" not in render(Notes({}, CertState(trouble=plain)), {}, None, [])

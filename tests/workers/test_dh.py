@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from sslmd.core.errors import Permanent, SslmError
+from sslmd.core.reason import Reason
 from sslmd.pki.dhparam import dhparam
 from sslmd.workers.dh import write_dh
+from tests.reasons import text
 from tests.stand.tools import MAIN, Site
 
 NOW = datetime.now(UTC)
@@ -32,8 +34,13 @@ class World:
         self.top = top
         self.site = Site(top, f"{MAIN}\n[dh]\ngroups = ['ALL']\n{table}\n", now=NOW)
         self.told: list[str] = []
-        self.site.tools.telling.tell = lambda event, line, _: self.told.append(f"{event}: {line}")
+        self.site.tools.telling.tell = lambda event, line, _: self.told.append(
+            f"{event}: {text(line)}"
+        )
         self.folder = self.site.prod / "example.com/dh"
+
+    def _tell(self, event: str, line: Reason | str, _: object) -> None:
+        self.told.append(f"{event}: {text(line)}")
 
     async def write(self) -> list[str]:
         """Let the worker have a look; return what failed."""

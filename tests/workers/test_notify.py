@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from sslmd.config.kinds import NotifyAddress
 from sslmd.config.model import NotifyOptions
 from sslmd.core.errors import Permanent, SslmError, Transient
 from sslmd.core.failed import Failed
@@ -23,7 +25,7 @@ from sslmd.core.trouble import Severity
 from sslmd.core.words.sentence import say
 from sslmd.wire import sending
 from sslmd.wire.sending import SendAnswer, SendFailure, ToSend
-from sslmd.workers.notify import Outgoing, Sender, failure_of, without
+from sslmd.workers.notify import PLACES, PLACES_OF_ONE, Outgoing, Sender, failure_of, without
 from tests.stand.server import ROOT
 from tests.stand.tools import MAIN, NOW, Site
 
@@ -102,7 +104,7 @@ async def test_one_that_fails_is_tried_again_without_the_others(tmp_path: Path) 
         assert str(done.failure).startswith("slack (2 of to): ")
         came.clear()
         with pytest.raises(Transient):
-            await handing.hand_over(WHAT, to, skip=done.took)
+            await handing.hand_over(WHAT, to, (1,))
         assert [one.address for one in came] == [SECOND]
 
 
@@ -172,23 +174,29 @@ async def test_one_that_hangs_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_only_so_many_are_under_way(tmp_path: Path) -> None:
+    """Of all, and of one notifier: others have their places when its addresses hang."""
     many = [f"ntfys://one.example.com/{number}" for number in range(12)]
-    site, to = configured(tmp_path, f"to = {many}")
-    now, most = 0, 0
+    site, one = configured(tmp_path, f"to = {many}")
+    other = replace(one, name="other", to=tuple(NotifyAddress(f"{to.text}/x") for to in one.to))
+    now = Counter[bool]()
+    most = Counter[bool | str]()
 
-    async def answer(_: ToSend) -> bytes:
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        now -= 1
+    async def answer(message: ToSend) -> bytes:
+        whose = message.address.endswith("/x")
+        now[whose] += 1
+        most[whose] = max(most[whose], now[whose])
+        most["all"] = max(most["all"], now.total())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        now[whose] -= 1
         return SendAnswer().dump()
 
     async with listening(tmp_path / "s", answer):
-        done = await sender(site, tmp_path / "s").hand_over(WHAT, to)
-    assert len(done.took) == 12
-    assert most <= 4
+        handing = sender(site, tmp_path / "s")
+        addresses = [handing.hand_over(WHAT, one, (at,)) for at in range(12)]
+        done = await asyncio.gather(*addresses, *(handing.hand_over(WHAT, other) for _ in "ab"))
+    assert sum(len(part.took) for part in done) == 36
+    assert (most[False], most[True], most["all"]) == (PLACES_OF_ONE, PLACES_OF_ONE, PLACES)
 
 
 # --- by a program of the daemon's own ---------------------------------------------------

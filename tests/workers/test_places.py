@@ -9,10 +9,12 @@ import pytest
 from sslmd.core.dane.places import Fate, Place, asked_at, moved, sure_places
 from sslmd.core.dane.tlsa import Combination
 from sslmd.core.names import DomainName, ZoneName
+from sslmd.core.words.sentence import say
 from sslmd.dns.ask import NameServer
 from sslmd.dns.nameservers import addresses_at, end_of_host
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.places import places_of
+from tests.reasons import because
 from tests.stand.asking import ASKER
 from tests.stand.responder import Answer, Responder, Zone
 
@@ -59,10 +61,10 @@ async def test_what_is_written_where() -> None:
     assert (there.fate, there.at, there.cname) == (Fate.MOVED, ALONE, ALONE)
     away = await place(cname("x.example.net."))
     assert (away.fate, away.at.text) == (Fate.ELSEWHERE, "x.example.net")
-    assert "not in zone example.com" in away.why
+    assert "not in zone example.com" in say(away.why)
     below = await place(Cut())
     assert (below.fate, below.is_cut) == (Fate.ELSEWHERE, True)
-    assert "list mail.example.com in [[groups]]" in below.why
+    assert "list mail.example.com in [[groups]]" in say(below.why)
 
 
 async def test_through_several_to_the_end() -> None:
@@ -79,14 +81,14 @@ async def test_in_a_circle(back: str) -> None:
     served.add("a.example.com", "CNAME", f"{back}.")
     found = await place(served)
     assert found.fate is Fate.NOWHERE
-    assert "lead in a circle" in found.why
+    assert "lead in a circle" in say(found.why)
 
 
 async def test_servers_that_contradict_each_other() -> None:
     for one, other in ((zone(), Cut()), (zone(), cname("x.example.net."))):
         found = await place(one, other)
         assert found.fate is Fate.UNKNOWN
-        assert "contradict each other" in found.why
+        assert "contradict each other" in say(found.why)
 
 
 async def test_nobody_tells() -> None:
@@ -95,7 +97,7 @@ async def test_nobody_tells() -> None:
 
 
 def test_while_nobody_tells_what_is_there_stays() -> None:
-    unknown = {MAIL: Place(Fate.UNKNOWN, MAIL, "nobody tells")}
+    unknown = {MAIL: Place(Fate.UNKNOWN, MAIL, because("nobody tells"))}
     away = Place(Fate.ELSEWHERE, DomainName("x.example.net"))
     assert sure_places(unknown, {}, {}, {}) == unknown
     assert sure_places(unknown, {MAIL: ALONE}, {}, {})[MAIL].at == ALONE
@@ -106,7 +108,7 @@ def test_while_nobody_tells_what_is_there_stays() -> None:
 def test_two_owners_at_one_name() -> None:
     first, second = Combination(3, 1, 1), Combination(3, 1, 2)
     wants = {MAIL: frozenset({first}), OTHER: frozenset({second})}
-    places = {owner: Place(Fate.MOVED, ALONE, "", ALONE) for owner in wants}
+    places = {owner: Place(Fate.MOVED, ALONE, None, ALONE) for owner in wants}
     assert moved(wants, places) == {ALONE: frozenset({first, second})}
     assert asked_at(wants, places, {ALONE}) == {MAIL, OTHER}
     assert asked_at(wants, {}, {MAIL}) == {MAIL}

@@ -7,6 +7,9 @@ from pathlib import Path
 from sslmd.core.dane.tlsa import Material
 from sslmd.core.errors import Transient
 from sslmd.core.names import CertId, DomainName, SetName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import AtPort
+from sslmd.core.words.sentence import say
 from sslmd.net.inside import Inside
 from sslmd.net.probe import facts_of
 from sslmd.net.probe_messages import described
@@ -66,7 +69,7 @@ async def test_the_set_is_known_by_its_certificate(tmp_path: Path) -> None:
     new = await site.renew()
     for name in (old, new):
         seen = await seen_at(site, port_of(site, tmp_path, name), old, new)
-        assert (seen.match, seen.other) == (name, "")
+        assert (seen.match, seen.other) == (name, None)
         assert seen.served.leaf == material_of(site, name).leaf
 
 
@@ -78,12 +81,12 @@ async def test_the_same_key_with_another_certificate(tmp_path: Path) -> None:
     new = await site.roll()
     known = material_of(site, new)
     seen = await seen_at(site, port_of(site, tmp_path, new), old, new)
-    assert (seen.match, seen.other) == (new, "")
+    assert (seen.match, seen.other) == (new, None)
     seen = await seen_at(site, port_of(site, tmp_path, new), old)
     assert known.leaf is not None
     assert (seen.match, seen.other) == (
         old,
-        f"another certificate for its key: {described(facts_of(known.leaf))}",
+        Reason(AtPort.OF_ITS_KEY, certificate=described(facts_of(known.leaf))),
     )
 
 
@@ -94,7 +97,10 @@ async def test_somebody_elses(tmp_path: Path) -> None:
     handler = port_of(site, tmp_path, theirs, MAIL)
     seen = await seen_at(site, handler, ours)
     assert seen.served.leaf is not None
-    assert (seen.match, seen.other) == (None, f"{MAIL}: {described(facts_of(seen.served.leaf))}")
+    assert (seen.match, seen.other) == (
+        None,
+        Reason(AtPort.OF_CERT, cert=MAIL, certificate=described(facts_of(seen.served.leaf))),
+    )
     # What is in use no more is only described.
     await site.renew(MAIL)
     handler.names.clear()
@@ -134,6 +140,6 @@ async def test_every_address_of_every_endpoint_is_told(tmp_path: Path) -> None:
         (HOST, LOOPBACK, None),
         (HOST, "127.0.0.2", None),
     ]
-    assert [one.served.problem for one in seen[2:4]] == ["nobody tells", "has no address"]
-    assert all("refused" in one.served.problem for one in (seen[1], *seen[4:]))
-    assert all(one.other == "" for one in seen)
+    assert [say(one.what) for one in seen[2:4]] == ["nobody tells", "has no address"]
+    assert all("refused" in say(one.what) for one in (seen[1], *seen[4:]))
+    assert all(one.other is None for one in seen)

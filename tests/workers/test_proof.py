@@ -14,8 +14,11 @@ from sslmd.config.model import Probe
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.jobs import Restart, See, Told
 from sslmd.core.names import CertId
+from sslmd.core.reason import Reason
+from sslmd.core.seen import AtPort
 from sslmd.core.starttls import ProbeWord
 from sslmd.core.state import Unseen
+from sslmd.core.words.sentence import say
 from sslmd.dns.resolver import Resolver
 from sslmd.workers.proof import Sight, name_of
 from sslmd.workers.restart import ClassRestarted, restart, see
@@ -110,7 +113,7 @@ def unseen(outcome: ClassRestarted, cert: CertId) -> str:
     found = outcome.sight_of(cert).unseen
     assert found is not None
     assert not found.meant
-    return found.why
+    return say(found.why)
 
 
 def noted(site: Site, cert: CertId, *ports: int) -> None:
@@ -208,7 +211,7 @@ async def test_without_probes_success_counts(tmp_path: Path) -> None:
     assert site.tools.site.config.server_classes[0].probes == ()
     outcome = await restarted(site, WEB, INT)
     assert outcome.errors == []
-    assert outcome.sight_of(WEB) == Sight(unseen=Unseen("not looked at: probe = false"))
+    assert outcome.sight_of(WEB) == Sight(unseen=Unseen(Reason(AtPort.PROBE_FALSE)))
     of_ca = outcome.sight_of(INT).unseen
     assert of_ca is not None
     assert of_ca.meant

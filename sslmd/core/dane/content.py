@@ -29,6 +29,8 @@ from sslmd.core.dane.tlsa import (
 )
 from sslmd.core.errors import SslmError
 from sslmd.core.names import BadName, CertId, DomainName, SanName, SetName, ZoneName, covers
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 from sslmd.core.state import CertState
 from sslmd.core.view import Standing
 
@@ -129,17 +131,17 @@ class Given:
     materials: Mapping[CertId, Mapping[SetName, Material]]
     notes: ZoneNotes
     before: Content
-    changed: str
+    changed: Reason | None
     outside: tuple[DomainName, ...]
     ours: bool
-    remarks: tuple[str, ...]
-    unfit: Mapping[DomainName, tuple[CertId, str]] = field(default_factory=dict)
+    remarks: tuple[Reason, ...]
+    unfit: Mapping[DomainName, tuple[CertId, Reason]] = field(default_factory=dict)
     failure: SslmError | None = None
     of_others: bool = False
     wants: Mapping[CertId, Wants] = field(default_factory=dict)
     places: Places = field(default_factory=dict)
     ends: Ends = field(default_factory=dict)
-    ends_problem: str = ""
+    ends_problem: Reason | None = None
 
     @property
     def unknown(self) -> frozenset[DomainName]:
@@ -152,12 +154,9 @@ class Given:
         return bool(self.unfit or self.unknown or self.ends_problem)
 
     @property
-    def all_remarks(self) -> frozenset[str]:
-        """What people should know, with the MX hosts that others have to see to."""
-        outside = (
-            f"its MX host {host} is outside the zone: its TLSA records are for that zone to have"
-            for host in self.outside
-        )
+    def all_remarks(self) -> frozenset[Reason]:
+        """What people should know, with the MX hosts whose records others have to publish."""
+        outside = (Reason(InDns.MX_OUTSIDE, host=host) for host in self.outside)
         return frozenset((*self.remarks, *outside))
 
     def written_of(self, cert: CertId) -> Wants:
@@ -185,7 +184,7 @@ class Given:
         return asked_at(self.wants.get(cert, {}), self.places, owners)
 
 
-NOTHING_GIVEN = Given(ZoneContent({}, {}), {}, ZoneNotes(), {}, "", (), ours=False, remarks=())
+NOTHING_GIVEN = Given(ZoneContent({}, {}), {}, ZoneNotes(), {}, None, (), ours=False, remarks=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,15 +248,6 @@ def is_of(owner: DomainName, names: Collection[str]) -> bool:
     return covers(names, host)
 
 
-def unsigned_text(zone: ZoneName) -> str:
-    """Return what DANE needs that an unsigned zone lacks."""
-    return (
-        f"zone {zone} is not signed, so nobody heeds its TLSA records (RFC 7672 §2.1): DANE needs "
-        "DNSSEC; sign the zone (BIND: dnssec-policy) and have its DS put into the zone above, or "
-        "remove dane_tls"
-    )
-
-
 def is_coming(state: CertState, mine: CertWish) -> bool:
     """Whether the set on deck is still the one, and as complete, as DNS was told of."""
     next_ = state.next
@@ -266,34 +256,23 @@ def is_coming(state: CertState, mine: CertWish) -> bool:
     return next_.name == mine.coming and (next_.cert is not None) == mine.certified
 
 
-def held(share: Share, notes: ZoneNotes | None, *, serving: bool = True) -> str:
-    """Return why some records of a set on deck are not published, "" if all are.
+def held(share: Share, notes: ZoneNotes | None, *, serving: bool = True) -> Reason | None:
+    """Return why some records of a set on deck are not published, None if all are.
 
     `serving`: a set of the certificate is in use.
     """
     if share.lacking:
         owner, numbers = min(share.lacking)
-        return (
-            f"{owner} {numbers} cannot be made of a certificate in use (its chain has no issuer); "
-            "correct dane_tls"
-        )
+        return Reason(InDns.NOT_MADE_IN_USE, owner=owner, numbers=str(numbers))
     known = (notes.known if notes is not None else None) or frozenset()
     if unmade := share.held & known:
         owner, numbers = min(unmade)
-        return (
-            f"{owner} {numbers} cannot be made of the set on deck (it has no certificate yet, or "
-            "its chain no issuer); correct dane_tls, or: sslmctl force-renew"
-        )
+        return Reason(InDns.NOT_MADE_ON_DECK, owner=owner, numbers=str(numbers))
     if share.held:
         owner, numbers = min(share.held)
-        if not serving:
-            return (
-                f"{owner} has TLSA records, none of them is {numbers}, and they are not of a key "
-                "of ours: clients might refuse what the port serves now; write the numbers that "
-                "they have into dane_tls, or remove them"
-            )
-        return f"{owner} {numbers} is new there, and published for the key in use first"
-    return ""
+        code = InDns.NEW_THERE if serving else InDns.KEYS_OF_OTHERS
+        return Reason(code, owner=owner, numbers=str(numbers))
+    return None
 
 
 def content_for(

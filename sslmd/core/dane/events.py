@@ -22,6 +22,7 @@ from sslmd.core.dane.sighting import (
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.errors import Trouble
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.reason import Reason
 
 # Seconds between two looks at the include files: somebody may have changed one by hand.
 FILES = 60.0
@@ -115,7 +116,7 @@ class WasSeen:
 class NotSeen:
     """The name servers could not be found."""
 
-    why: str
+    why: Reason
     at: float
 
 
@@ -137,7 +138,7 @@ class SightingsTaken:
 class NotesWritten:
     """Its notes were written, or were not: `problem`."""
 
-    problem: str = ""
+    problem: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ class WatchEnded:
 class JobBroke:
     """A job ended as none should."""
 
-    why: str
+    why: Reason
     at: float
 
 

@@ -20,7 +20,7 @@ from sslmd.core.dane.verdict import (
     Unknown,
     Withdrawn,
 )
-from sslmd.core.reason import Reason, Why, said
+from sslmd.core.reason import Reason, Why
 from sslmd.core.state import Phase
 from sslmd.core.view import View
 
@@ -65,9 +65,9 @@ def gate_of(view: View) -> Gate:
         case NoRecords():
             return _open(Reason(Why.NOBODY_CHECKS))
         case Unknown(trouble=trouble):
-            return _waits(said(trouble)) if trouble else _shut(Reason(Why.PUBLISHING))
+            return _waits(trouble) if trouble else _shut(Reason(Why.PUBLISHING))
         case HeldBack(why=why):
-            return _waits(said(why))
+            return _waits(why)
         case Everywhere(since=since):
             if since is None:
                 return _open(Reason(Why.SAME_RECORDS_IN_DNS))
@@ -76,10 +76,10 @@ def gate_of(view: View) -> Gate:
             # Publishing that fails for other records of the zone is none of its business (I6):
             # what counts is what was seen.
             if sighting is None:
-                return _waits(said(trouble) or Reason(Why.LOOKING))
-            since, missing = sighting.since, said(sighting.missing)
+                return _waits(trouble or Reason(Why.LOOKING))
+            since, missing = sighting.since, sighting.missing
             if since is None:
-                return _waits(said(trouble), missing)
+                return _waits(trouble, missing)
             if sighting.silent:
                 why_silent = Reason(Why.SEEN_BUT_SILENT, since=since, missing=missing)
                 return _shut(why_silent, sighting.opens_at)
@@ -97,9 +97,9 @@ def lost_sight(view: View) -> Reason | None:
         return None
     match dane:
         case HeldBack(why=why) | Counting(sighting=None, trouble=why):
-            lost = said(why)
+            lost = why
         case Counting(sighting=Sighting(since=None, missing=why)):
-            lost = said(why)
+            lost = why
         case Counting(sighting=Sighting(waited=waited, need=need)):
             lost = Reason(Why.OTHERS_WANTED) if waited < need else None
         case Unknown() | NoRecords() | Everywhere() | Counting():
@@ -120,10 +120,10 @@ def harm_of(view: View, now: datetime) -> Reason | None:
         case NoRecords() | Everywhere():
             return None
         case Unknown(ports=ports) | HeldBack(ports=ports):
-            return Reason(Why.HARM_UNKNOWN) if ports is None else _unseen(ports, "")
+            return Reason(Why.HARM_UNKNOWN) if ports is None else _unseen(ports, None)
         case Counting(ports=ports, sighting=sighting):
             if sighting is None or sighting.since is None:
-                return _unseen(ports, sighting.missing if sighting is not None else "")
+                return _unseen(ports, sighting.missing if sighting is not None else None)
             names, more = _named(ports)
             ttl = timedelta(seconds=ports.ttl)
             if sighting.waited >= ports.ttl and not sighting.silent:
@@ -135,10 +135,10 @@ def harm_of(view: View, now: datetime) -> Reason | None:
             assert_never(dane)
 
 
-def _unseen(ports: CheckedPorts, missing: str) -> Reason:
+def _unseen(ports: CheckedPorts, missing: Reason | None) -> Reason:
     names, more = _named(ports)
     ttl = timedelta(seconds=ports.ttl) if ports.ttl else None
-    return Reason(Why.HARM_UNSEEN, ports=names, more=more, missing=said(missing), ttl=ttl)
+    return Reason(Why.HARM_UNSEEN, ports=names, more=more, missing=missing, ttl=ttl)
 
 
 def _named(ports: CheckedPorts) -> tuple[tuple[str, ...], int | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sslmd.core.dane.content import NOTHING_GIVEN, CertWish, held, held_by, is_coming
 from sslmd.core.dane.places import Fate, Place
-from sslmd.core.dane.sighting import digests
+from sslmd.core.dane.sighting import at_servers, digests
 from sslmd.core.dane.tlsa import Share, association, port_of
 from sslmd.core.dane.verdict import (
     CheckedPorts,
@@ -18,7 +18,10 @@ from sslmd.core.dane.verdict import (
     counted,
 )
 from sslmd.core.dane.zone import KnownZone
+from sslmd.core.failed import Failed
 from sslmd.core.names import CertId, DomainName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 from sslmd.core.state import CertState
 from sslmd.core.view import Standing
 
@@ -52,11 +55,11 @@ def dane_of(zone: KnownZone, cert: CertId, entry: Standing) -> Dane:
     if not is_coming(state, mine):
         return Unknown(ports, trouble)
     if not (others or unknown):
-        unseen = _unseen(zone, owners | _undecided(zone, cert).keys(), mine)
-        if unseen is None:
+        find = _may_find(zone, owners | _undecided(zone, cert).keys(), mine)
+        if find is False:
             return NoRecords()
-        if unseen:
-            return Unknown(ports, trouble or unseen)
+        if isinstance(find, Reason):
+            return Unknown(ports, trouble or find)
     if not (share.held or others or unknown) and _is_served(zone, cert, state, share):
         return Everywhere(ports)
     if why := held(share, zone.notes, serving=bool(mine.serving)) or unknown:
@@ -72,45 +75,46 @@ def dane_of(zone: KnownZone, cert: CertId, entry: Standing) -> Dane:
     return counted(ports, sighting, trouble, silent)
 
 
-def _unseen(zone: KnownZone, owners: set[DomainName], mine: CertWish) -> str | None:
-    """Return why it is not known whether clients find records of any key at these owners.
+def _may_find(zone: KnownZone, owners: set[DomainName], mine: CertWish) -> bool | Reason:
+    """Whether clients may find records of any key at these owners, or why that is not known.
 
-    "": they may; None: they do not. Before the first set is served, every name server has to
-    be seen without any: whose keys its ports serve until then is not known here.
+    Before the first set is served, every name server has to be seen without any: whose keys its
+    ports serve until then is not known here.
     """
     if zone.given is None or (zone.given.ours and owners & {*zone.content, *zone.given.before}):
-        return ""
+        return True
     if zone.seen is None:
         # What is served already is not put at risk.
-        return "" if mine.serving else "what its name servers show is being looked up"
+        return True if mine.serving else Reason(InDns.LOOKED_UP_NOW)
     if any(_shows_records(zone, owner) for owner in owners):
-        return ""
+        return True
     if mine.serving:
-        return None
+        return False
     near = [one for one in zone.shown if not one.out_of_reach]
     for server in near or zone.shown:
         if why := server.silent or server.out_of_reach:
-            return f"{server.server} {why}"
+            return Reason(Failed.NAME_SERVER, server=server.server, why=why)
         for owner in sorted(owners):
             one = server.owners.get(owner)
             # What is in a zone below is for that zone to show.
-            if one is None or (one.fault and not (one.is_cut and owner in zone.places)):
-                return f"{server.server} {one.fault if one else 'was not asked'}".rstrip()
-    return None
+            why = Reason(InDns.WAS_NOT_ASKED) if one is None else one.fault
+            if why and not (one is not None and one.is_cut and owner in zone.places):
+                return Reason(Failed.NAME_SERVER, server=server.server, why=why)
+    return False
 
 
-def _unknown(zone: KnownZone, cert: CertId, mine: CertWish) -> str:
-    """Return why it is not known where a certificate has its records, "" if it is.
+def _unknown(zone: KnownZone, cert: CertId, mine: CertWish) -> Reason | None:
+    """Return why it is not known where a certificate has its records, None if it is.
 
     Before its first set is served, that counts only where name servers show records: nobody
     checks a port that has none.
     """
     whys = (
         place.why
-        for owner, place in _undecided(zone, cert).items()
+        for owner, place in sorted(_undecided(zone, cert).items(), key=lambda pair: pair[0])
         if mine.serving or _shows_records(zone, owner)
     )
-    return min(whys, default="")
+    return next(whys, None)
 
 
 def _shows_records(zone: KnownZone, owner: DomainName) -> bool:
@@ -124,13 +128,12 @@ def _undecided(zone: KnownZone, cert: CertId) -> dict[DomainName, Place]:
     return {owner: one for owner, one in places.items() if one.fate is Fate.UNKNOWN}
 
 
-def _silent(zone: KnownZone, cert: CertId, mine: CertWish) -> str:
+def _silent(zone: KnownZone, cert: CertId, mine: CertWish) -> Reason | None:
     """Return which servers are silent if all others showed everything for long enough."""
     apart = zone.apart.get(cert)
     if apart is None or apart.set != mine.coming or not apart.complete:
-        return ""
-    silent = [one for one in zone.shown if one.silent or one.out_of_reach]
-    return "; ".join(f"{one.server} {one.silent or one.out_of_reach}" for one in silent)
+        return None
+    return at_servers((one.server, one.silent or one.out_of_reach) for one in zone.shown)
 
 
 def _is_served(zone: KnownZone, cert: CertId, state: CertState, share: Share) -> bool:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 from sslmd.core.dane.gate import harm_of
 from sslmd.core.dane.verdict import Counting, HeldBack, NoRecords, Unknown, Withdrawn
-from sslmd.core.reason import Held, Reason, Said, Why
+from sslmd.core.reason import Held, Reason, Why
 from sslmd.core.state import CertState
 from sslmd.core.view import View
 
@@ -52,7 +52,7 @@ def rescue(view: View, end: datetime, now: datetime) -> Reason | None:
     if not view.wanted.dane and isinstance(dane, Withdrawn):
         return Reason(Why.CURR_ENDS, end=end, over=end <= now)
     if isinstance(dane, Counting) and dane.silent:
-        return Reason(Why.CURR_ENDS, end=end, over=end <= now, silent=Said(dane.silent))
+        return Reason(Why.CURR_ENDS, end=end, over=end <= now, silent=dane.silent)
     return None
 
 

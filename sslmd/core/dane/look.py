@@ -23,7 +23,8 @@ from sslmd.core.dane.sighting import (
 from sslmd.core.dane.tlsa import Combination, Known, Owned, heeded, owned
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName
-from sslmd.core.plain import clock
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 from sslmd.core.state import CertState
 
 # Records that one message names.
@@ -32,7 +33,7 @@ _NAMED = 3
 
 def take(zone: KnownZone, seen: NameServersSeen) -> KnownZone:
     """Return what is known of a zone after its servers showed this."""
-    zone = replace(zone, seen=seen, look_trouble="")
+    zone = replace(zone, seen=seen, look_trouble=None)
     zone = replace(zone, others=_of_others(zone))
     notes = _with_others(zone)
     shown = [one for server in seen.servers for one in server.owners.values() if one.records]
@@ -175,7 +176,7 @@ def _answer_there(
     """Return what lacks, for the set on deck, of records that others keep."""
     where = owner.text if owner == seen.at else f"{owner} (a CNAME to {seen.at})"
     if seen.problem:
-        return Answer(where, silent=f"cannot be looked at: {seen.problem}")
+        return Answer(where, silent=Reason(InDns.UNSEEN_THERE, why=seen.problem))
     assert zone.given is not None
     assert mine.coming is not None
     material = zone.given.materials.get(cert, {}).get(mine.coming)
@@ -183,8 +184,8 @@ def _answer_there(
         return Answer(where)
     wants = zone.given.wants_at(cert, owner)
     made = records_for(material, owner, wants) if material is not None else []
-    record = f" {made[0][1]}" if made else ""
-    return Answer(where, f"has no record of the set on deck; add TLSA{record} there")
+    record = str(made[0][1]) if made else None
+    return Answer(where, Reason(InDns.NOT_THERE, record=record))
 
 
 def answer_of(
@@ -204,30 +205,27 @@ def answer_of(
     return Answer(name)
 
 
-def _stale(zone: KnownZone, server: TlsaSeen) -> str:
+def _stale(zone: KnownZone, server: TlsaSeen) -> Reason | None:
     """Return what a server still shows that was withdrawn."""
     for owner in sorted({owner for owner, _ in zone.noted.fading}):
         ours = zone.content[owner].records if owner in zone.content else frozenset()
         one = server.owners.get(owner)
         # What stands at the end of a CNAME is another owner's.
         if one is not None and not (one.cname or one.is_cut) and one.records - ours:
-            return f"still shows {owner} TLSA records that were withdrawn"
-    return ""
+            return Reason(InDns.STILL_SHOWN, owner=owner)
+    return None
 
 
-def _fault(zone: KnownZone, server: TlsaSeen, owner: DomainName) -> str:
+def _fault(zone: KnownZone, server: TlsaSeen, owner: DomainName) -> Reason | None:
     """Return what is wrong with how a server shows what it has at `owner`."""
     one = server.owners.get(owner)
     if one is None or zone.seen is None:
-        return ""
+        return None
     if one.signed_until is None and zone.noted.signed:
-        return (
-            f"serves {owner} TLSA without signatures, in a zone that was signed; see to its DNSSEC"
-        )
+        return Reason(InDns.NO_SIGNATURES, owner=owner)
     if one.signed_until is not None and one.signed_until <= zone.seen.at:
-        until = clock(one.signed_until)
-        return f"serves signatures of {owner} TLSA that expired on {until}; see to its DNSSEC"
-    return ""
+        return Reason(InDns.SIGNATURES_OVER, owner=owner, until=one.signed_until)
+    return None
 
 
 def _reached(answers: list[Answer], seen: NameServersSeen) -> list[Answer]:
@@ -237,8 +235,8 @@ def _reached(answers: list[Answer], seen: NameServersSeen) -> list[Answer]:
     return near or answers
 
 
-def _stronger(server: TlsaSeen, coming: frozenset[Owned]) -> str:
-    """Return what would keep clients from records of a set on deck that are there, "" if nothing.
+def _stronger(server: TlsaSeen, coming: frozenset[Owned]) -> Reason | None:
+    """Return what would keep clients from records of a set on deck that are there, or None.
 
     They go by the strongest digest that they find (RFC 7671 §9), and a server that is behind may
     show one that the set on deck has no record of.
@@ -251,21 +249,17 @@ def _stronger(server: TlsaSeen, coming: frozenset[Owned]) -> str:
         asked = {(record.usage, record.selector) for record in ours} - useful
         stronger = [one for one in going_by if (one.usage, one.selector) in asked]
         if stronger:
-            return (
-                f"serves {owner} TLSA {short(min(stronger))}, a stronger digest than the set on "
-                "deck has there"
-            )
-    return ""
+            return Reason(InDns.STRONGER, owner=owner, record=short(min(stronger)))
+    return None
 
 
-def _lacks(server: TlsaSeen, missing: list[Owned]) -> str:
+def _lacks(server: TlsaSeen, missing: list[Owned]) -> Reason:
     owners = list(dict.fromkeys(owner for owner, _ in missing))
     faults = [server.owners[owner].fault for owner in owners if owner in server.owners]
-    if fault := next(filter(None, faults), ""):
+    if fault := next(filter(None, faults), None):
         return fault
-    some = ", ".join(f"{owner} TLSA {short(record)}" for owner, record in missing[:_NAMED])
-    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    return f"does not show {some}{more}"
+    some = tuple(f"{owner} TLSA {short(record)}" for owner, record in missing[:_NAMED])
+    return Reason(InDns.NOT_SHOWN, records=some, more=len(missing[_NAMED:]) or None)
 
 
 def short(record: object) -> str:

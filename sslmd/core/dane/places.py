@@ -14,6 +14,8 @@ from enum import StrEnum
 
 from sslmd.core.dane.tlsa import Combination, Content, Material, Owned, Tlsa, association, heeded
 from sslmd.core.names import DomainName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 
 
 class Fate(StrEnum):
@@ -36,13 +38,13 @@ class Fate(StrEnum):
 class Place:
     """Where the records of one owner are. `at`: where clients find them, after CNAMEs.
 
-    `why`: for people, "" where they are at the owner. `cname`: where the CNAME at the owner leads,
+    `why`: None where they are at the owner. `cname`: where the CNAME at the owner leads,
     None if there is none; `is_cut`: the owner is in a zone below.
     """
 
     fate: Fate
     at: DomainName
-    why: str = ""
+    why: Reason | None = None
     cname: DomainName | None = None
     is_cut: bool = False
 
@@ -76,8 +78,8 @@ def sure_places(
         place = told
         if told.fate is Fate.UNKNOWN:
             if owner in moved:
-                text = f"{owner} is a CNAME: its records are written at {moved[owner]}"
-                place = Place(Fate.MOVED, moved[owner], text, moved[owner])
+                why = Reason(InDns.ALIAS_HERE, owner=owner, target=moved[owner])
+                place = Place(Fate.MOVED, moved[owner], why, moved[owner])
             elif owner in before:
                 continue
             elif owner in known and known[owner].fate is not Fate.UNKNOWN:
@@ -108,13 +110,13 @@ def asked_at(wants: Wants, places: Places, owners: Collection[DomainName]) -> se
 class Elsewhere:
     """What was seen of records that others keep. `ttl`: seconds, of CNAMEs and records.
 
-    `problem`: why they could not be looked at, "" if they could.
+    `problem`: why they could not be looked at, None if they could.
     """
 
     at: DomainName
     records: frozenset[Tlsa] = frozenset()
     ttl: int = 0
-    problem: str = ""
+    problem: Reason | None = None
 
     @property
     def counts(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the last look tells of a certificate's TLSA records, for people."""
+"""What the last look tells of a certificate's TLSA records."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sslmd.core.dane.content import Given, unsigned_text
+from sslmd.core.dane.content import Given
 from sslmd.core.dane.look import answer_of, short
 from sslmd.core.dane.places import Elsewhere, Fate, fits, records_for
 from sslmd.core.dane.sighting import surplus
 from sslmd.core.dane.tlsa import TlsaHosts, owned
 from sslmd.core.dane.zone import KnownZone
 from sslmd.core.names import CertId, DomainName, SetName
-from sslmd.core.plain import clock
+from sslmd.core.plain import plain
+from sslmd.core.reason import Reason, on_wire
 from sslmd.core.roll_wait import issued_at
+from sslmd.core.seen import InDns
 from sslmd.core.state import CertState, Phase
+from sslmd.core.words.sentence import say
 
 # Where a finding is of a record that is wanted and nowhere.
 NOT_PUBLISHED = "not published"
@@ -30,10 +33,26 @@ class Finding:
     """
 
     where: str
-    text: str
+    why: Reason
     wrong: bool = False
     warning: bool = False
     unseen: bool = False
+
+    @property
+    def text(self) -> str:
+        """What people read beside `where`."""
+        return plain(say(self.why))
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as the socket has it."""
+        return {
+            "where": self.where,
+            "text": self.text,
+            **on_wire(self.why, "text"),
+            "wrong": self.wrong,
+            "warning": self.warning,
+            "unseen": self.unseen,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +78,11 @@ class DaneReport:
         return [f"{one.where}: {one.text}" for one in self.findings if one.unseen]
 
     @property
+    def notable(self) -> list[Finding]:
+        """The findings of these three kinds."""
+        return [one for one in self.findings if one.wrong or one.warning or one.unseen]
+
+    @property
     def missing(self) -> bool:
         """Whether something that is wanted is not published."""
         return any(one.where == NOT_PUBLISHED for one in self.findings)
@@ -77,22 +101,23 @@ def findings_of(
     `limit`: for how long a set on deck may wait for its records before that is told.
     """
     if zone.look_trouble or zone.seen is None:
-        return [Finding("DNS", zone.look_trouble or "not looked at yet", wrong=True)]
+        return [Finding("DNS", zone.look_trouble or Reason(InDns.NOT_YET), wrong=True)]
     needed = zone.share(cert).serving
     owners = {owner for owner, _ in needed}
     found = [Finding("DNS", zone.trouble, wrong=True)] if zone.trouble else []
     if problem := late(state, now, limit):
         found.append(Finding("on deck", problem, wrong=True))
-    for whose, text in zone.given.unfit.values() if zone.given is not None else ():
+    for whose, why in zone.given.unfit.values() if zone.given is not None else ():
         if whose == cert:
-            found.append(Finding(NOT_PUBLISHED, text, wrong=True))
+            found.append(Finding(NOT_PUBLISHED, why, wrong=True))
     before = zone.given.before if zone.given is not None else {}
     ours = owned(zone.content) | owned(before)
     for server in zone.seen.servers:
         answer = answer_of(zone, server, needed)
         where = f"name server {answer.server}"
         if server.out_of_reach:
-            found.append(Finding(where, f"not asked: it {server.out_of_reach}", unseen=True))
+            why = Reason(InDns.NOT_ASKED, why=server.out_of_reach)
+            found.append(Finding(where, why, unseen=True))
             continue
         if problem := answer.silent or answer.missing:
             found.append(Finding(where, problem, wrong=True))
@@ -100,15 +125,13 @@ def findings_of(
         others = {(at, record) for at, record in surplus(server, ours) if at in owners}
         if others:
             owner, record = min(others)
-            text = f"serves {owner} TLSA {short(record)}, which is not ours; remove it there"
-            found.append(Finding(where, text, wrong=True))
+            why = Reason(InDns.NOT_OURS, owner=owner, record=short(record))
+            found.append(Finding(where, why, wrong=True))
             continue
-        count = len(needed)
-        what = "record" if count == 1 else f"{count} records"
-        text = f"shows the {what} of the keys in use" if count else "nothing to show"
-        found.append(Finding(where, text))
+        shows = Reason(InDns.SHOWS, number=len(needed)) if needed else Reason(InDns.SHOWS_NOTHING)
+        found.append(Finding(where, shows))
     if zone.unsigned:
-        found.append(Finding("DNSSEC", unsigned_text(zone.name), warning=True))
+        found.append(Finding("DNSSEC", Reason(InDns.ZONE_UNSIGNED, zone=zone.name), warning=True))
     if zone.given is not None:
         mine = _CertInZone(zone, zone.given, cert, state)
         found += [*mine.of_places(), *mine.outside()]
@@ -130,10 +153,10 @@ class _CertInZone:
         curr = self.state.curr.name if self.state.curr is not None else None
         for owner, place in sorted(given.places_of(cert).items()):
             why = place.why
+            assert why is not None
             if place.fate is Fate.ELSEWHERE:
-                add = self._record(owner, place.at, curr)
-                text = f"{why}; there are no TLSA records there; add {add}"
-                nothing = Finding(NOT_PUBLISHED, text, warning=True)
+                none = Reason(InDns.NONE_THERE, place=why, **self._record(owner, place.at, curr))
+                nothing = Finding(NOT_PUBLISHED, none, warning=True)
                 yield self._judged(owner, place.at, why, elsewhere.get(owner), nothing)
             else:
                 where = "published" if place.is_written else NOT_PUBLISHED
@@ -141,35 +164,42 @@ class _CertInZone:
         for owner, first in sorted(given.ends_of(cert).items()):
             # The records at the end of a host that is a CNAME come first.
             if owner not in given.places or given.places[owner].is_written:
-                why = f"its host is a CNAME, so clients look at {first} first (RFC 7671 §7)"
-                text = f"{why}; there are no TLSA records there, so those here count"
-                seen = elsewhere.get(first)
-                yield self._judged(owner, first, why, seen, Finding(owner.text, text))
+                why = Reason(InDns.END_FIRST, first=first)
+                nothing = Finding(owner.text, Reason(InDns.NONE_AT_END, place=why))
+                yield self._judged(owner, first, why, elsewhere.get(first), nothing)
         if given.ends_problem:
-            text = "whether hosts are CNAMEs, so that records at their ends come first"
-            yield Finding("hosts", f"not seen: {text}: {given.ends_problem}", unseen=True)
+            why = Reason(InDns.ENDS_UNSEEN, why=given.ends_problem)
+            yield Finding("hosts", why, unseen=True)
         others = self.zone.kept_by_others(cert)
         unfit = any(whose == cert for whose, _ in given.unfit.values())
         if given.wants.get(cert) and not (self.zone.share(cert).needed or others or unfit):
-            text = "none of its TLSA records is in DNS, so nobody checks its ports"
-            yield Finding(NOT_PUBLISHED, text, warning=True)
+            yield Finding(NOT_PUBLISHED, Reason(InDns.NONE_IN_DNS), warning=True)
 
-    def _record(self, owner: DomainName, at: DomainName, name: SetName | None) -> str:
+    def _record(self, owner: DomainName, at: DomainName, name: SetName | None) -> dict[str, str]:
+        """Return which record is to be added, as facts: the record, or of which set."""
         materials, wants = self.given.materials.get(self.cert, {}), self.given.wants
         material = materials.get(name) if name is not None else None
         made = records_for(material, owner, wants.get(self.cert, {})) if material else []
-        return f"{at} TLSA {made[0][1]}" if made else f"a TLSA record of set {name}"
+        if made:
+            return {"add": f"{at} TLSA {made[0][1]}"}
+        return {"set": str(name)} if name is not None else {}
 
     def _judged(
-        self, owner: DomainName, at: DomainName, why: str, seen: Elsewhere | None, nothing: Finding
+        self,
+        owner: DomainName,
+        at: DomainName,
+        place: Reason,
+        seen: Elsewhere | None,
+        nothing: Finding,
     ) -> Finding:
         """Judge the records that are somewhere else, for the keys in use and on deck.
 
-        `nothing`: what is found if there are none.
+        `place`: where they are; `nothing`: what is found if there are none.
         """
         if seen is None or seen.problem:
-            unseen = "not looked at yet" if seen is None else f"not seen: {seen.problem}"
-            return Finding(owner.text, f"{why}; {unseen}", unseen=True)
+            problem = seen.problem if seen is not None else None
+            why = Reason(InDns.THERE_UNSEEN, place=place, why=problem)
+            return Finding(owner.text, why, unseen=True)
         if not seen.records:
             return nothing
         missing = [
@@ -182,13 +212,9 @@ class _CertInZone:
         curr = self.state.curr
         if curr is not None and curr.name in missing:
             add = self._record(owner, at, curr.name)
-            text = f"no TLSA record there is of the key in use; add {add}"
-            return Finding(owner.text, f"{why}; {text}", wrong=True)
-        text = "the TLSA records there are of the key in use"
-        if missing:
-            add = self._record(owner, at, missing[0])
-            text += f"; the roll waits until that of the next key is there: {add}"
-        return Finding(owner.text, f"{why}; {text}")
+            return Finding(owner.text, Reason(InDns.THERE_WRONG, place=place, **add), wrong=True)
+        add = self._record(owner, at, missing[0]) if missing else {}
+        return Finding(owner.text, Reason(InDns.THERE_WELL, place=place, **add))
 
     def outside(self) -> Iterator[Finding]:
         """Tell which hosts get no records because they are in other zones."""
@@ -199,20 +225,18 @@ class _CertInZone:
             names = (name for name in mine.names if isinstance(name, DomainName))
             hosts.update(name for name in names if not name.is_within(zone))
         for host in sorted(hosts):
-            text = f"is not in zone {zone}: its TLSA records belong into its own zone"
-            yield Finding(host.text, text)
+            yield Finding(host.text, Reason(InDns.HOST_OUTSIDE, zone=zone))
         if self.given.notes.null_mx and TlsaHosts.MX in kinds:
-            text = f"zone {zone} takes no mail (null MX, RFC 7505): no TLSA record for MX hosts"
-            yield Finding("MX", text)
+            yield Finding("MX", Reason(InDns.NULL_MX, zone=zone))
 
 
-def late(state: CertState, now: datetime, limit: timedelta) -> str:
-    """Return for what a set on deck has been waiting too long, "" if it has not."""
+def late(state: CertState, now: datetime, limit: timedelta) -> Reason | None:
+    """Return for what a set on deck has been waiting too long, None if it has not."""
     next_, sighting = state.next, state.sighting
     if next_ is None or next_.cert is None or state.phase is not Phase.ISSUED:
-        return ""
+        return None
     since = issued_at(next_, state.next_note)
     if now - since < limit or (sighting is not None and sighting.since is not None):
-        return ""
-    why = sighting.missing if sighting is not None else "they are not published"
-    return f"set {next_.name} waits for its TLSA records since {clock(since)}: {why}"
+        return None
+    why = sighting.missing if sighting is not None else None
+    return Reason(InDns.LATE, set=next_.name, since=since, why=why)

@@ -15,7 +15,10 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from sslmd.core.dane.tlsa import Owned, Tlsa
+from sslmd.core.failed import Failed
 from sslmd.core.names import DomainName, SetName
+from sslmd.core.reason import Reason
+from sslmd.core.seen import InDns
 
 R = TypeVar("R")
 
@@ -62,12 +65,13 @@ class Instant:
 class Answer:
     """What one address of a name server showed in a look.
 
-    `missing`: what it lacks, for people, "" if all is there; `silent`: why it did not answer.
+    `missing`: what is wrong with it, None if all is there; `silent`: why it did not answer. Both go
+    on after the server's name.
     """
 
     server: str
-    missing: str = ""
-    silent: str = ""
+    missing: Reason | None = None
+    silent: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class Sighting:
     waited: float = 0.0
     at: Instant | None = None
     silent: tuple[Silence, ...] = ()
-    missing: str = ""
+    missing: Reason | None = None
     opens_at: datetime | None = None
     pause: float = FIRST_PAUSE
 
@@ -126,16 +130,16 @@ class OwnerSeen(Generic[R]):
     """What a server shows at one owner. `ttl`: seconds, 0 without records or CNAMEs.
 
     `signed_until`: when the last of the signatures over the records ends, None if there is none.
-    `fault`: why its answer is none, without the server's name, "" if it is one. `cname`: where the
-    CNAME at the owner leads, None if there is none: then the records are those at its end, and the
-    TTL is the longest on the way. `is_cut`: the owner is in a zone below. `serial`: of the zone, if
-    the answer tells it, to say how far the server is.
+    `fault`: why its answer is none, without the server's name, None if it is one. `cname`: where
+    the CNAME at the owner leads, None if there is none: then the records are those at its end, and
+    the TTL is the longest on the way. `is_cut`: the owner is in a zone below. `serial`: of the
+    zone, if the answer tells it, to say how far the server is.
     """
 
     records: frozenset[R] = frozenset()
     ttl: int = 0
     signed_until: datetime | None = None
-    fault: str = ""
+    fault: Reason | None = None
     cname: DomainName | None = None
     is_cut: bool = False
     serial: int | None = field(default=None, compare=False)
@@ -146,13 +150,13 @@ class NameServerSeen(Generic[R]):
     """What one server shows. `server`: its name; `owners` has those that were answered.
 
     `silent`: why it did not answer, `out_of_reach`: why it cannot be asked from this machine, both
-    without its name, "" if it was; then nothing more was asked.
+    without its name, None if it was; then nothing more was asked.
     """
 
     server: str
     owners: Mapping[DomainName, OwnerSeen[R]]
-    silent: str = ""
-    out_of_reach: str = ""
+    silent: Reason | None = None
+    out_of_reach: Reason | None = None
 
 
 TlsaSeen = NameServerSeen[Tlsa]
@@ -198,6 +202,16 @@ def digests(records: Iterable[Owned]) -> frozenset[str]:
     )
 
 
+def at_servers(servers: Iterable[tuple[str, Reason | None]]) -> Reason | None:
+    """Return what several servers do, each with its name; None without any that does something."""
+    told = tuple(
+        Reason(Failed.NAME_SERVER, server=server, why=why)
+        for server, why in servers
+        if why is not None
+    )
+    return Reason(InDns.NOT_AT_ALL, servers=told) if told else None
+
+
 def look_again(
     old: Sighting | None,
     *,
@@ -227,7 +241,7 @@ def look_again(
     known = {one.server: one.since for one in old.silent if one.since.boot == ended.boot}
     silent = tuple(Silence(one.server, known.get(one.server, began)) for one in quiet)
     too_long = any(ended.since(one.since) > ttl for one in silent)
-    missing = "; ".join(f"{one.server} {one.missing or one.silent}" for one in (*lacking, *quiet))
+    missing = at_servers((one.server, one.missing or one.silent) for one in (*lacking, *quiet))
     begun = old.since is not None and not lacking and not too_long
     if not begun and (lacking or quiet or not answers):
         pause = min(old.pause * GROWTH, LONGEST_MISSING) if old.since is None else FIRST_PAUSE
@@ -237,7 +251,7 @@ def look_again(
             need,
             at=ended,
             silent=silent,
-            missing=missing or "there is no name server to ask",
+            missing=missing or Reason(InDns.NO_NAME_SERVER),
             pause=pause,
         )
     if begun and not quiet and old.complete and (records, need) == (old.records, old.need):

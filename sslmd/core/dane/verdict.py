@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sslmd.core.dane.sighting import Sighting
+from sslmd.core.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,11 @@ class Unknown:
     """It is not known what clients find: the records of the set on deck are not published yet.
 
     Or name servers were not seen. `ports` None: nothing was looked at since the start; `trouble`:
-    why it is not known, "" if it soon will be.
+    why it is not known, None if it soon will be.
     """
 
     ports: CheckedPorts | None = None
-    trouble: str = ""
+    trouble: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class HeldBack:
     """Records of the set on deck are not published. `why`: what has to be corrected, or comes."""
 
     ports: CheckedPorts
-    why: str
+    why: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,13 @@ class Counting:
 
     `sighting` None: they are looked for. `trouble`: why publishing fails, perhaps for others of
     the zone. `silent`: the name servers that do not answer, where all that do have shown
-    everything for long enough.
+    everything for long enough; None otherwise.
     """
 
     ports: CheckedPorts
     sighting: Sighting | None = None
-    trouble: str = ""
-    silent: str = ""
+    trouble: Reason | None = None
+    silent: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,10 @@ Dane = Unknown | NoRecords | Withdrawn | HeldBack | Counting | Everywhere
 
 
 def counted(
-    ports: CheckedPorts, sighting: Sighting | None, trouble: str = "", silent: str = ""
+    ports: CheckedPorts,
+    sighting: Sighting | None,
+    trouble: Reason | None = None,
+    silent: Reason | None = None,
 ) -> Counting | Everywhere:
     """Return how far the wait for published records is."""
     if sighting is not None and sighting.complete:

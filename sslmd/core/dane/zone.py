@@ -33,6 +33,8 @@ from sslmd.core.dane.tlsa import (
 )
 from sslmd.core.errors import Trouble
 from sslmd.core.names import CertId, DomainName, ZoneName
+from sslmd.core.reason import Reason, said
+from sslmd.core.seen import InDns
 
 # An owner, a name server, where it says that a CNAME leads, and whether to a zone below.
 Doubt = tuple[DomainName, str, str, bool]
@@ -54,7 +56,7 @@ class KnownZone:
     server was seen to take yet, None if there are none.
 
     `failed`: how publishing failed last, without a text where ports are not ready for records.
-    `look_trouble`: why looking failed last, `unsaved`: why notes were not written, "" if they were.
+    `look_trouble`: why looking failed last, `unsaved`: why notes were not written; None: they were.
     `late`: whose set on deck waits for its records for too long. `doubted`: the last comparison
     found something wrong. `stamps`: of the include files, as they were left. `remarks`: what people
     were told; `warned_unsigned`: also that its records are not signed.
@@ -81,12 +83,12 @@ class KnownZone:
     apart: Mapping[CertId, Sighting] = field(default_factory=dict)
     replaced: Content | None = None
     failed: Trouble | None = None
-    look_trouble: str = ""
-    unsaved: str = ""
+    look_trouble: Reason | None = None
+    unsaved: Reason | None = None
     late: frozenset[CertId] = frozenset()
     doubted: bool = False
     stamps: tuple[object, ...] = ()
-    remarks: frozenset[str] = frozenset()
+    remarks: frozenset[Reason] = frozenset()
     warned_unsigned: bool = False
     look_at: float = 0.0
     look_pause: float = FIRST_PAUSE
@@ -122,9 +124,10 @@ class KnownZone:
         return self.given is not None and bool(self.certs or self.noted.fading)
 
     @property
-    def trouble(self) -> str:
-        """Why publishing failed last, "" if it did not."""
-        return self.failed.text if self.failed is not None else ""
+    def trouble(self) -> Reason | None:
+        """Why publishing failed last, None if it did not."""
+        failed = self.failed
+        return (failed.reason or said(failed.text)) if failed is not None and failed.text else None
 
     @property
     def content(self) -> Content:
@@ -178,12 +181,12 @@ class KnownZone:
     def kept_by_others(self, cert: CertId) -> dict[DomainName, Elsewhere]:
         """Return what clients check of a certificate's that others write, as far as is known."""
         found = {
-            owner: self.elsewhere.get(owner, Elsewhere(place.at, problem="is not looked at yet"))
+            owner: self.elsewhere.get(owner, Elsewhere(place.at, problem=Reason(InDns.NOT_YET)))
             for owner, place in self._given.places_of(cert).items()
             if place.is_checked_elsewhere
         }
         for first in self.ends_of(cert).values():
-            unseen = Elsewhere(first, problem="is not looked at yet")
+            unseen = Elsewhere(first, problem=Reason(InDns.NOT_YET))
             found.setdefault(first, self.elsewhere.get(first, unseen))
         return {owner: one for owner, one in found.items() if one.counts}
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from sslmd.core.dane.verdict import UNKNOWN, NoRecords
 from sslmd.core.events import ServersProven
 from sslmd.core.jobs import Deliver, Prove, Settle
-from sslmd.core.reason import Reason, Said, Why, said
+from sslmd.core.reason import Reason, Said, Why
 from sslmd.core.state import DONE, Delivered, Server
 from sslmd.core.view import Decision, View, blocking, told
 
@@ -47,10 +47,12 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
         leave = not state.whole and (state.adopted or state.delivered == there)
         job = Deliver(cert, there.curr, there.next, why, state.adopted, leave)
         return Decision(why, job=job)
-    # One that is done with an older set is not with this one (I4). Where nobody can look, the
-    # restart has to do.
+    # One that is done with an older set is not with this one (I4). Where there is nothing to look
+    # at, the restart has to do.
     waiting = [
-        server for server in state.servers if server.phase not in DONE or server.set != curr.name
+        server
+        for server in state.servers
+        if server.phase not in DONE or server.set != curr.name or server.is_owed_a_look
     ]
     if state.settled == curr.name:
         lacking = Reason(Why.LIVE_NOT_EVERYWHERE, servers=_listed(waiting))
@@ -65,7 +67,7 @@ def _delivery_step(view: View, now: datetime) -> Decision | None:
             return Decision(Reason(Why.NO_SERVER_LEFT), event=ServersProven(now))
         return Decision(Reason(Why.SERVERS_WAIT, servers=_listed(waiting)))
     if view.wanted.dane and (view.behind or view.dane == UNKNOWN):
-        behind = said(view.behind) or Reason(Why.BEING_GIVEN)
+        behind = view.behind or Reason(Why.BEING_GIVEN)
         return Decision(Reason(Why.OLD_RECORDS_GO, why=behind))
     return Decision(Reason(Why.OLD_SETS_GO), job=Settle(cert, Reason(Why.DEPLOYED)))
 
@@ -79,6 +81,7 @@ def _listed(servers: Iterable[Server]) -> tuple[Reason, ...]:
             phase=server.phase,
             set=server.set,
             error=Said(server.error) if server.error else None,
+            unseen=server.unseen.why if server.is_owed_a_look and server.unseen else None,
             next_try=server.next_try,
         )
         for server in servers

@@ -110,6 +110,12 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.ACCOUNT_MADE: "made an account at the CA before the order: {account}",
     Failed.EAB_FILE_MISSING: "{file} is not there; correct ca_eab_hmac_key_file",
     Failed.EAB_FILE_BAD: "{file} holds no EAB key: it has to be bare base64url, nothing else",
+    Failed.EAB_FILE_UNREAD: "the EAB key of ca_eab_hmac_key_file cannot be used: {why}",
+    Failed.ACCOUNT_KEY_BAD: "the account's key {file} cannot be used: {why}",
+    Failed.ACCOUNT_KEY_GONE: (
+        "the account's key {file} is gone; restore it, or move the account's folder away to have "
+        "another account made"
+    ),
     Failed.NO_PROFILE: (
         "the CA does not have the profile {wish} (ca_preferred_acme_profile), and issued the "
         "certificate with its own choice: it has [the profiles {has:some}; write one of them, or "
@@ -168,6 +174,11 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.HTTP_NO_ADDRESS: "{name} has no address: the CA finds no server to ask",
     Failed.HTTP_WRONG: "{name}: {said}",
     Failed.HTTP_UNSEEN: ("{name}: {unseen}; nor does {host} show it: [{why}|it has no address]"),
+    Failed.HTTP_UNTRIED: "{name}: nobody could look whether it is shown: {why}",
+    Failed.HTTP_NOBODY_LOOKED: (
+        "{problems:lines}; the CA was not asked to look, and the challenges are looked at again by "
+        "the next try"
+    ),
     Failed.HTTP_LEFT: "{why}; it is tried again with the next order",
     Failed.HOOK_OF_OTHERS: "only the certbot of an order can hand in its challenges",
     Failed.HOOK_NO_ORDER: (
@@ -193,6 +204,10 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     ),
     Failed.NO_ACCOUNT_LEFT: "certbot made an account at {url}, and left none: {said}",
     Failed.CERTBOT_USAGE: "certbot does not accept its arguments: [{said}|it said nothing]",
+    Failed.CERTBOT_NONCE: (
+        "certbot repeats such a request only once, the engine up to eight times: if it stays so, "
+        "take ca_engine = 'certbot' out of the CA's table"
+    ),
     Failed.CERTBOT_ANOTHER: (
         "another certbot is running in this certificate's folder; this one ended at once"
     ),
@@ -231,7 +246,8 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.FIX_CAA: "let the CAA record name this CA, or choose another signing_ca",
     Failed.FIX_CSR: "change [[KeyOpts]] or [[X509]] of the service to what this CA takes",
     Failed.FIX_DEAD_ACCOUNT: (
-        "to have another one made, move its folder out of cb/accounts; the CA has to allow it"
+        "sslmctl account deactivate, for the CA or the certificate, puts it away, and the next "
+        "order makes another one if the CA allows it"
     ),
     Failed.FIX_EAB: _EAB,
     Failed.FIX_EMAIL: "correct or remove email in [[X509]] of the service",
@@ -239,6 +255,7 @@ ACME: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.FIX_NAMES: _NAMES,
     Failed.FIX_NAMES_ONION: f"{_NAMES}: it wants the CAA of an onion service in the order",
     Failed.FIX_NAMES_PROFILE: f"{_NAMES} or ca_preferred_acme_profile",
+    Failed.FIX_NOT_OFFERED: "this CA does not offer that",
     Failed.FIX_NO_DELEGATION: (
         "this CA expects a delegated or short-term order, which sslmd does not make"
     ),

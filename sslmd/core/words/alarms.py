@@ -67,7 +67,7 @@ ADVICE: Mapping[AlarmKind, str] = {
     AlarmKind.NOT_SERVED: "sslmctl show {first}; to try it at once: sslmctl deliver {first}",
     AlarmKind.HOST: "see whether it is up and lets this machine in; it is tried again",
     AlarmKind.NETWORK: "journalctl -u sslmd",
-    AlarmKind.ACCOUNT: "sslmctl account",
+    AlarmKind.ACCOUNT: "correct it; what the CA says of it: sslmctl account show {first}",
     AlarmKind.DISK: "free some space; nothing is renewed until then",
     AlarmKind.CLOCK: "set the clock, and look at its time service",
     AlarmKind.CONFIG: "correct it (sslmd --check-config), then run: sslmctl reload",

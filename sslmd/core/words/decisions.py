@@ -124,7 +124,7 @@ def _server(facts: Facts) -> str:
         case "pending":
             standing = "{error}" if "error" in facts else "to be copied to"
         case "restarted":
-            standing = "restarted with set {set}"
+            standing = "restarted; {unseen}" if "unseen" in facts else "restarted with set {set}"
         case "proven":
             standing = "proven on set {set}"
         case _:

@@ -106,7 +106,7 @@ DENIED: Mapping[Denied, str | Callable[[Facts], str]] = {
     Denied.MIN_ROLL_MOST: "min_roll_mins can be {most} at most (a year), not {minutes}",
     Denied.SILENCE_LENGTH: "a silence has an end, {most} days from now at most: --for 2d",
     Denied.SILENCE_WHAT: (
-        "{what}: there is no such certificate, group, host, zone or kind of alarm; kinds are "
+        "{what}: there is no such certificate, group, host, zone, CA or kind of alarm; kinds are "
         "{kinds}"
     ),
     Denied.NO_SILENCE: "there is no silence about {what}; to see them: sslmctl silence --list",

@@ -127,7 +127,9 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.CNAMES_LONG: (
         "the CNAMEs of {owner} lead on and on[: {names:steps}]; shorten them[ in zone {zone}]"
     ),
-    Failed.CNAMES_CIRCLE: "the CNAMEs of {owner} lead in a circle: {names:steps}; correct them",
+    Failed.CNAMES_CIRCLE: (
+        "the CNAMEs of {owner} lead in a circle: {names:steps}; correct them[ in zone {zone}]"
+    ),
     Failed.CNAME_NO_HOST: "the CNAME of {owner} leads to no host: {said}; correct it",
     Failed.NOBODY_TELLS: "no name server answers for {name}[ {type}]: [{said:lines}|it has none]",
     Failed.OWNER_IS: "it is in zone {zone}[ and a CNAME to {target}][ through {by}]",
@@ -232,6 +234,39 @@ DNS: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.NO_TLSA_DIR: (
         "the directory {folder} is not there; make it, for the name server to read, or correct "
         "tlsa_dirs in [[dns]]"
+    ),
+    Failed.NO_WAY_FOR_TLSA: (
+        "there is no way to publish TLSA records: write tlsa_dirs in [[dns]], or update = "
+        "true in its [[[[dns_primary]]]][; or put them into the zone yourself: sslmctl dane {zone}]"
+    ),
+    Failed.PUT_BACK: (
+        "{why} (zone {zone}: without its new records the command succeeds, so its include files "
+        "have what they held before; see whether one of these names has a CNAME there)"
+    ),
+    Failed.TLSA_NOT_TAKEN: (
+        "no name server shows its new TLSA records, although restart_cmd succeeded; {paths} "
+        "[{several:if}are as they were|is as it was] before; see in the name server's log whether "
+        "it can load the zone with them (named-checkzone), and whether its serial was raised"
+    ),
+    Failed.RESOLVER_UNSIGNED: (
+        "{resolver} shows {owner} TLSA as not signed, and the zone was signed before; see whether "
+        "its DNSSEC works, and its DS in the zone above"
+    ),
+    Failed.RESOLVER_LACKS: (
+        "the resolver {resolver} does not show {owner} TLSA {record}, which every name server has "
+        "shown for two TTLs; see whether it keeps records for longer (cache-min-ttl), or flush it"
+    ),
+    Failed.PORTS_UNSEEN: (
+        "its ports are not looked at, so TLSA records of older keys stay: [{why}|they will be soon]"
+    ),
+    Failed.OLDER_KEY_SERVED: (
+        "an older key is still served by {places}: its TLSA records stay; see whether that server "
+        "reads the production tree, and was restarted"
+    ),
+    Failed.NOBODY_SERVES: (
+        "nobody was seen serving set {set} yet, so TLSA records of older keys stay ([{seen:lines}|"
+        "its ports have no address]); name the servers that use it in a server class of "
+        "ssl-mgr.conf, or have the port serve it"
     ),
     Failed.PRIMARY_NO_ADDRESS: (
         "the primary {host} has no address; correct server in [[[[dns_primary]]]]"

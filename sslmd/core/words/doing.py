@@ -124,7 +124,10 @@ WOULD: Mapping[Would, str | Callable[[Facts], str]] = {
     Would.MORE_RECORDS: "and {number} records more",
     Would.NOT_PUBLISH: "not published: {what}",
     Would.NOTHING_YET: "{why}; nothing is given to DNS before that is fixed",
-    Would.ZONE_SLOW: "zone {zone}: its name servers took longer than {seconds} s",
+    Would.ZONE_SLOW: (
+        "zone {zone}: its name servers took longer than {seconds} s; see whether they can be "
+        "reached from here"
+    ),
     Would.MX_OF_FILE: (
         "{why}; so its MX hosts are taken from the include file, and nothing is given to DNS "
         "before they can be asked"

@@ -29,6 +29,7 @@ class Health(StrEnum):
         "{host}: certificates that do not belong there could not be removed: {error}[; next try at "
         "{again}]"
     )
+    OWN = "{title}: {text}"
     DH = "Diffie-Hellman groups: {error}"
     REFUSED = (
         "the configuration was refused at {at}, "

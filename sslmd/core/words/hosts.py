@@ -166,6 +166,10 @@ HOSTS: Mapping[Failed, str | Callable[[Facts], str]] = {
         "[; and {more} more]; see whether its configuration reads {path}, and whether restart_cmd "
         "makes it read it"
     ),
+    Failed.NOBODY_LOOKED: (
+        "nobody could look whether {host} serves it: {seen:lines}[; and {more} more]; it is looked "
+        "at again"
+    ),
     Failed.LINK_WRONG: "nothing is removed while a link is wrong: {why}",
     Failed.NOT_ON_DECK: (
         "set {set} is no longer on deck; somebody changed the links, run: sslmctl reload"

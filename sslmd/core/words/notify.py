@@ -74,10 +74,11 @@ NOTIFY: Mapping[Failed, str | Callable[[Facts], str]] = {
     Failed.CLOCK_BEHIND: (
         "the clock is wrong, or was: it was set back[; what was seen before is of {at}]"
     ),
-    Failed.DISK_FULL: "{path}: {free} MB and {entries} entries are free on its file system",
+    Failed.DISK_FULL: "{path}: {free} MB[ and {entries} entries] are free on its file system",
     Failed.ALARMS_UNSAVED: (
         "{path}: cannot be written: {why}; after a restart what was reported is reported again"
     ),
+    Failed.CERTS_DIR: "certs_dir changed from {folder}: that takes a restart of sslmd",
     Failed.CONFIG_REFUSED: "{mistake}[ (and {more} more)]; {consequence}",
     Failed.DH_FAILED: "{error}",
     Failed.NOT_ALIVE: "no sign of life is given: {why}",

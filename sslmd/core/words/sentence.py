@@ -15,19 +15,25 @@ from datetime import datetime, timedelta
 from sslmd.core.failed import Failed
 from sslmd.core.plain import clock, day, hour, minute, some_of
 from sslmd.core.reason import ABOUT, ALSO, Code, Ended, Held, Reason, Why
-from sslmd.core.told import Answered, Denied, Doing, Happened, Odd, Would
+from sslmd.core.seen import AtPort, InDns
+from sslmd.core.told import Answered, Denied, Doing, Happened, Odd, Reported, ToDo, Would
+from sslmd.core.unusable import NotUsable
 from sslmd.core.words.acme import ACME
+from sslmd.core.words.at_port import AT_PORT
+from sslmd.core.words.dane import DANE
 from sslmd.core.words.decisions import DECISIONS
 from sslmd.core.words.denied import DENIED
 from sslmd.core.words.dns import DNS
 from sslmd.core.words.doing import DOING, ODD, WOULD
 from sslmd.core.words.endings import ANSWERS, ENDINGS
+from sslmd.core.words.files import FILES
 from sslmd.core.words.happened import HAPPENED
 from sslmd.core.words.held import HELD
 from sslmd.core.words.hosts import HELD_HOSTS, HOSTS
 from sslmd.core.words.net import NET
 from sslmd.core.words.notify import NOTIFY
 from sslmd.core.words.pattern import fill
+from sslmd.core.words.reported import REPORTED, TO_DO
 
 # For type checkers alone: `typing` is slow to import.
 TYPE_CHECKING = False
@@ -47,6 +53,11 @@ TABLES: Mapping[type[Code], Mapping[Any, str | Callable[..., str]]] = {
     Would: WOULD,
     Denied: DENIED,
     Answered: ANSWERS,
+    InDns: DANE,
+    AtPort: AT_PORT,
+    Reported: REPORTED,
+    ToDo: TO_DO,
+    NotUsable: FILES,
 }
 
 
@@ -128,6 +139,7 @@ STYLES: dict[str, Callable[[Fact], str]] = {
     "words": _joined(" "),
     "steps": _joined(" -> "),
     "or": _joined(" or "),
+    "ten": _some(10),
     "some": _some(5),
     "three": _some(3),
     "two": _some(2),

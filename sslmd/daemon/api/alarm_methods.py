@@ -34,6 +34,14 @@ MOST_WHY = 300
 # Seconds: more than any silence has (`LONGEST_SILENCE` says how long one may be).
 MOST_SECONDS = 10**9
 
+# What `status` has no part of its own for.
+_OWN = frozenset(
+    {
+        *(AlarmKind.ACCOUNT, AlarmKind.DISK, AlarmKind.CLOCK, AlarmKind.NOTES),
+        AlarmKind.NOTIFIER,
+    }
+)
+
 
 class AlarmMethods:
     """Answers the three."""
@@ -47,7 +55,7 @@ class AlarmMethods:
         silences = [one for one in state.book.silences if one.holds(now)]
         return {
             "alarms": [self._row(alarm, silences) for alarm in state.alarms],
-            "looked_at": time(state.book.seen),
+            "looked_at": time(state.looked),
             **silences_and_notifiers(self._hub),
         }
 
@@ -88,6 +96,7 @@ class AlarmMethods:
         known |= {text for cert in entries for text in (cert.arg, cert.group)}
         known |= {host for entry in entries.values() for _, host in entry.servers}
         known |= set(hub.hosts.notes.entries)
+        known |= {ca.name for ca in hub.site.config.cas.values() if not ca.is_own}
         known |= {one.what for one in hub.alarms.state.book.silences}
         if name not in known:
             why = Reason(Denied.SILENCE_WHAT, what=plain(what, 100), kinds=tuple(AlarmKind))
@@ -137,6 +146,13 @@ def silences_and_notifiers(hub: Hub) -> dict[str, Any]:
             for name, state in book.notifiers.items()
         ],
     }
+
+
+def own_alarms(hub: Hub) -> list[dict[str, Any]]:
+    """Return the alarms that `status` says nowhere else: of the daemon, its machine, accounts."""
+    certs = {cert.arg for cert in hub.registry}
+    some = (alarm.of(lambda one: one.name not in certs) for alarm in hub.alarms.state.alarms)
+    return [alarm_row(one) for one in some if one is not None and one.kind in _OWN]
 
 
 def counted(hub: Hub) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sslmd.core.errors import text_of
+from sslmd.core.errors import reason_of
 from sslmd.core.events import (
     AskDropped,
     Asked,
@@ -21,7 +21,7 @@ from sslmd.core.events import (
 from sslmd.core.jobs import Certify, MakeKey, Order
 from sslmd.core.names import CertId, SetName
 from sslmd.core.plan import decide
-from sslmd.core.reason import Ended, Reason, Said, noted, on_wire
+from sslmd.core.reason import Ended, Reason, noted, on_wire
 from sslmd.core.roll_wait import issued_at
 from sslmd.core.spec import SetFacts
 from sslmd.core.state import MAX_MIN_ROLL, Ask, CertState, Request, Track, TrialAsk
@@ -216,7 +216,7 @@ class Asking:
                 await hub.ledger.written(cert)
             except Exception as err:
                 if cert in hub.registry and hub.registry[cert].state.ask == ask:
-                    why = Reason(Ended.NOT_NOTED, why=Said(text_of(err)))
+                    why = Reason(Ended.NOT_NOTED, why=reason_of(err))
                     hub.registry.put(cert, AskDropped(hub.site.now(), why))
                 raise
 
@@ -228,7 +228,7 @@ class Asking:
             try:
                 await hub.ledger.written(cert)
             except Exception as err:
-                why = Reason(Ended.NOT_NOTED, why=Said(text_of(err)))
+                why = Reason(Ended.NOT_NOTED, why=reason_of(err))
                 ended = TrialEnded(hub.site.now(), ask, why, failed=True)
                 hub.registry.put(cert, ended)
                 raise

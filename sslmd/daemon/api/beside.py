@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sslmd.core.plain import rfc3339
+from sslmd.core.plain import plain, rfc3339
 from sslmd.core.reason import on_wire
 from sslmd.core.words.sentence import say
 from sslmd.daemon.beside_standing import of_network
@@ -47,16 +47,16 @@ def zones(hub: Hub) -> list[dict[str, Any]]:
     return [
         {
             "zone": str(zone),
-            "error": text,
-            **on_wire(reason, "error"),
+            "error": plain(say(why)),
+            **on_wire(why, "error"),
             "told_by": [
                 str(cert)
                 for cert, entry in entries.items()
                 if cert.group == str(zone) and entry.report
-                if any(one.wrong and one.text == text for one in entry.report.findings)
+                if any(one.wrong and one.why == why for one in entry.report.findings)
             ],
         }
-        for zone, text, reason in hub.zones.troubled()
+        for zone, why in hub.zones.troubled()
     ]
 
 
@@ -67,7 +67,7 @@ def dns() -> list[dict[str, Any]]:
 
 def dh(hub: Hub) -> list[dict[str, Any]]:
     """Return what failed when Diffie-Hellman groups were looked at last."""
-    return [{"error": text} for text in hub.dh.troubles]
+    return [{"error": plain(say(why)), **on_wire(why, "error")} for why in hub.dh.troubles]
 
 
 def net(hub: Hub) -> list[dict[str, Any]]:

@@ -226,7 +226,7 @@ def _seen(servers: list[Server]) -> Reason:
         for one in servers
         if one.phase is ServerPhase.RESTARTED and one.unseen is not None and not one.unseen.meant
     ]
-    why = tuple(map(Said, dict.fromkeys(whys)))
+    why = tuple(dict.fromkeys(whys))
     kind, host = servers[0].kind, servers[0].host
     if len(whys) == len(servers):
         return Reason(Answered.PLACES, kind=kind, host=host, every=why)

@@ -1,54 +1,29 @@
-"""What `show`, `dane`, `config` and `plan` answer (docs/socket-api.md).
+"""What `show`, `dane` and `config` answer (docs/socket-api.md).
 
-`status_document` has `status`.
+`status_document` has `status`, `plan_document` `plan`.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from time import thread_time
 from typing import Any
 
 from sslmd.acme.accounts import account_used
 from sslmd.acme.certbot import server_of
-from sslmd.config.model import Config, ServiceConfig, commands_of, is_meant
+from sslmd.config.model import ServiceConfig
 from sslmd.core.dane.tlsa import Share
 from sslmd.core.errors import SslmError
-from sslmd.core.host.commands import DNS, Argv, following_roll
-from sslmd.core.jobs import (
-    AskCa,
-    CertJob,
-    Copy,
-    Job,
-    Look,
-    Notify,
-    Publish,
-    PublishChallenges,
-    ReadHeld,
-    Restart,
-    SayAlive,
-    See,
-    Trial,
-    Watch,
-    WatchAlarms,
-    WriteDh,
-    WriteNotes,
-)
 from sslmd.core.limits import MOST_ISSUED
 from sslmd.core.names import CertId, SetName
-from sslmd.core.own_ca import renews_how
-from sslmd.core.reason import Reason, Why, on_wire, said
+from sslmd.core.reason import on_wire
 from sslmd.core.spec import AcmeCa, SetFacts
-from sslmd.core.state import Server, ServerPhase, SetNote
+from sslmd.core.state import SetNote
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api.beside import time
 from sslmd.daemon.api.set_row import set_row
 from sslmd.daemon.api.status_document import status_entry
-from sslmd.daemon.api.users import gently
 from sslmd.daemon.hub import Hub
-from sslmd.daemon.registry import Entry
 from sslmd.store import certs, sets
 from sslmd.store.state import HistoryEntry
 
@@ -89,16 +64,7 @@ def dane(hub: Hub, cert: CertId) -> dict[str, Any]:
         "reason": say(entry.decision.reason),
         **on_wire(entry.decision.reason),
         "records": rows,
-        "findings": [
-            {
-                "where": one.where,
-                "text": one.text,
-                "wrong": one.wrong,
-                "warning": one.warning,
-                "unseen": one.unseen,
-            }
-            for one in (report.findings if report else ())
-        ],
+        "findings": [one.as_json() for one in (report.findings if report else ())],
     }
 
 
@@ -120,7 +86,7 @@ async def show(hub: Hub, cert: CertId, spend: Callable[[float], None]) -> dict[s
     details, entries, account, seconds = await hub.threads.aside(read)
     entries = [*entries, *(one for one in unwritten if one not in entries)]
     spend(seconds)
-    used = hub.standings.issuances(hub.site).spent(entry.wanted)
+    used = hub.standings.issuances(hub.site).known(entry.wanted)
     document = status_entry(cert, entry)
     history = [
         {"at": time(one.at), "event": one.event, "set": one.set, "text": one.text}
@@ -222,177 +188,3 @@ def _config(service: ServiceConfig) -> dict[str, str]:
         **by_life,
         "min_roll_mins": f"{timing.min_roll.total_seconds() / 60:g}",
     }
-
-
-# --- the plan: every job, copy and command, before it happens ----------------------------------
-
-_ZONE_JOBS = {
-    Publish: "publish TLSA records of",
-    Look: "look at TLSA records of",
-    Watch: "watch TLSA ports of",
-}
-
-AFTER_ROLL = Reason(Why.AFTER_ROLL)
-
-
-def _because(reason: Reason) -> dict[str, Any]:
-    return {"reason": say(reason), **on_wire(reason)}
-
-
-def _beside_certs(job: Job) -> str | None:
-    """Return what is done that is of no certificate; None for what is."""
-    match job:
-        case Copy():
-            return f"copy to {job.host}"
-        case Restart():
-            return f"restart {', '.join(kind for kind, _ in job.told)} on {job.host}"
-        case See():
-            return f"look at {', '.join(kind for kind, _ in job.told)} on {job.host}"
-        case Publish() | Look() | Watch():
-            return f"{_ZONE_JOBS[type(job)]} {job.zone}"
-        case PublishChallenges():
-            return f"publish challenges of {job.zone}"
-        case ReadHeld():
-            return "read what is held"
-        case WriteNotes():
-            return "write state.toml again"
-        case AskCa():
-            return f"ask the CA {job.ca}"
-        case WatchAlarms():
-            return "look for alarms"
-        case Notify():
-            return f"notify {job.name}"
-        case SayAlive():
-            return "say that the daemon works"
-        case WriteDh():
-            return "write Diffie-Hellman groups"
-        case _:
-            return None
-
-
-async def plan(
-    hub: Hub, which: list[CertId], turn: Callable[[], Awaitable[None]]
-) -> list[dict[str, Any]]:
-    """Return what runs, what is queued, and what comes when, soonest first.
-
-    `turn` returns when something may be done again for who asks.
-    """
-    chosen = set(which)
-    now_rows = []
-    busy: set[CertId] = set()
-    for state, jobs in (("running", hub.queue.running()), ("queued", hub.queue.queued())):
-        for job in jobs:
-            if (name := _beside_certs(job)) is not None:
-                row = {"cert": "", "job": name}
-            elif isinstance(job, CertJob | Trial) and job.cert in chosen:
-                if not isinstance(job, Trial):
-                    busy.add(job.cert)
-                row = {"cert": str(job.cert), "job": type(job).__name__}
-            else:
-                continue
-            now_rows.append({**row, "at": None, "state": state, **_because(job.reason)})
-    later = []
-    async for cert in gently(which, turn):
-        if cert in hub.registry:
-            later += _later(hub, cert, busy=cert in busy)
-    later += [
-        {
-            "cert": "",
-            "job": f"remove from {host}",
-            "at": time(when),
-            "state": "waiting",
-            **_because(Reason(Why.HOST_SURPLUS)),
-        }
-        for host, when in hub.hosts.notes.untidy().items()
-    ]
-    later.sort(key=lambda row: (row["at"] is None, row["at"] or "", row["cert"]))
-    return now_rows + later
-
-
-def _later(hub: Hub, cert: CertId, *, busy: bool) -> list[dict[str, Any]]:
-    """Return what comes for a certificate; `busy`: its job stands among those of now already."""
-    entry = hub.registry[cert]
-    decision = entry.decision
-    when: datetime | None
-    if decision.roll_at is not None:
-        what, when, state = "roll", decision.roll_at, "planned"
-    elif decision.stuck is not None:
-        what, when, state = "try again", decision.stuck.next_try, "waiting"
-    elif decision.renew_at is not None:
-        what, when, state = "renew", decision.renew_at, "planned"
-    else:
-        what, when, state = "wait", decision.wake_at, "waiting"
-    row = {"cert": str(cert), "job": what, "at": time(when), "state": state}
-    plain = what == "renew" and not decision.alarm
-    how = renews_how(hub.registry.view(cert)) if plain else None
-    rows = [] if busy else [{**row, **_because(decision.reason.also(how))}]
-    if decision.roll_at is not None and not busy:
-        rows += _after_roll(hub, cert, entry, decision.roll_at)
-    return [*rows, *_servers(hub, cert, entry)]
-
-
-def _after_roll(hub: Hub, cert: CertId, entry: Entry, at: datetime) -> Iterator[dict[str, Any]]:
-    """Yield the copies and commands that a roll leads to, in their order on each host."""
-    config, now = hub.site.config, hub.site.now()
-    row = {"cert": str(cert), "at": time(at), "state": "planned"}
-    hosts = sorted({host for _, host in entry.servers})
-    copied = [host for host in hosts if is_meant(config, cert, host)]
-    known = {(one.kind, one.host): one.expires for one in entry.state.servers}
-    commands = commands_of(config)
-    follows = list(following_roll(commands, cert, entry.servers, copied))
-    for host in hosts:
-        if host in copied and not hub.locality.seems_local(host):
-            yield {**row, **_copy(config, host), **_because(AFTER_ROLL)}
-        for one in (one for one in follows if one.host == host):
-            if not one.kind:
-                because = _because(Reason(Why.AFTER_COPY, host=host))
-                yield {**row, **_run_after(one.argv), **because}
-                continue
-            ends = known.get((one.kind, host), now)
-            server = Server(one.kind, host, ServerPhase.DELIVERED, expires=ends)
-            opens = hub.hosts.restarts_at(cert, server, max(at, now))
-            job = f"restart {one.kind} on {host}: {shlex.join(one.argv)}"
-            yield {**row, "job": job, "at": time(opens), **_because(AFTER_ROLL)}
-    if entry.wanted.dane:
-        for argv in commands.restarting(DNS, [cert]):
-            job = f"restart {DNS} here: {shlex.join(argv)}"
-            yield {**row, "job": job, "at": None, **_because(Reason(Why.RECORDS_CHANGE))}
-
-
-def _copy(config: Config, host: str) -> dict[str, str]:
-    return {"job": f"copy to {host}:{config.globals.prod_cert_dir}"}
-
-
-def _run_after(argv: Argv) -> dict[str, str]:
-    return {"job": f"run here: {shlex.join(argv)}"}
-
-
-def _servers(hub: Hub, cert: CertId, entry: Entry) -> Iterator[dict[str, Any]]:
-    """Yield what is still to be done with the servers of a certificate, and when."""
-    config, now = hub.site.config, hub.site.now()
-    commands = commands_of(config)
-    for server in entry.state.servers:
-        row: dict[str, Any] = {"cert": str(cert), "state": "waiting"}
-        match server.phase:
-            case ServerPhase.PENDING:
-                reason = said(server.error) or Reason(Why.HOST_WITHOUT, certs=(str(cert),))
-                row = {**row, "at": time(server.next_try)}
-                here = server.here or hub.locality.seems_local(server.host)
-                if not here:
-                    yield {**row, **_copy(config, server.host), **_because(reason)}
-                for argv in commands.after_copy_to(server.host):
-                    yield {**row, **_run_after(argv), **_because(reason)}
-                for argv in commands.restarting(server.kind, [cert]):
-                    job = f"restart {server.kind} on {server.host}: {shlex.join(argv)}"
-                    yield {**row, "job": job, **_because(Reason(Why.AFTER_COPY))}
-            case ServerPhase.FAILED | ServerPhase.DELIVERED:
-                at = hub.hosts.restarts_at(cert, server, now)
-                asked = server.phase is ServerPhase.DELIVERED and server.next_try is not None
-                due = Reason(Why.FORCED) if asked else Reason(Why.USES_SET, set=server.set)
-                reason = said(server.error) or due
-                for argv in commands.restarting(server.kind, [cert]) or ((),):
-                    job = f"restart {server.kind} on {server.host}"
-                    job = f"{job}: {shlex.join(argv)}" if argv else job
-                    yield {**row, "job": job, "at": time(at), **_because(reason)}
-            case _:
-                pass

@@ -11,7 +11,7 @@ from typing import Any, assert_never
 from sslmd.acme.orders import Challenge
 from sslmd.core.errors import ConfigError, SslmError
 from sslmd.core.names import CertId, GroupName, SetName, ZoneName
-from sslmd.core.reason import Held, Reason, Said, noted, on_wire
+from sslmd.core.reason import Held, Reason, Said, on_wire
 from sslmd.core.told import Answered, Denied
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import documents, limits
@@ -21,6 +21,7 @@ from sslmd.daemon.api.asking import Asking, Following, Result
 from sslmd.daemon.api.deliveries import Deliveries
 from sslmd.daemon.api.http_tests import HttpTests
 from sslmd.daemon.api.metrics_document import metrics
+from sslmd.daemon.api.plan_document import plan
 from sslmd.daemon.api.replacing import Replacing
 from sslmd.daemon.api.requests import Requests
 from sslmd.daemon.api.server import Client
@@ -125,7 +126,7 @@ class Methods:
             case Method.PLAN:
                 some = self._select(params.certs())
                 async with client.user.making():
-                    result = {"jobs": await documents.plan(self._hub, some, client.user.turn)}
+                    result = {"jobs": await plan(self._hub, some, client.user.turn)}
             case Method.EVENTS:
                 result = await self._events(client, params)
             case Method.RENEW:
@@ -314,15 +315,19 @@ class Methods:
             ]
         }
 
+    async def _command_run(self, zone: ZoneName) -> Reason:
+        await self._hub.means.runs.ask(zone)
+        return Reason(Answered.COMMAND_RUN)
+
     async def _refreshed(self, zone: ZoneName) -> Result:
         """Give both kinds of records of a zone to DNS; return how that went."""
         hub = self._hub
         dns = hub.site.config.dns
-        parts: list[Awaitable[object]] = [self._hub.zones.refresh(zone)]
+        parts: list[Awaitable[Reason | None]] = [self._hub.zones.refresh(zone)]
         if dns.acme_dirs or hub.means.updated(zone):
             parts.append(hub.ordering.challenges.refresh(zone))
         elif dns.restart and not dns.tlsa_dirs:
-            parts.append(hub.means.runs.ask(zone))  # for a zone that has no file of ours
+            parts.append(self._command_run(zone))  # for a zone that has no file of ours
         done: list[Reason] = []
         failed: list[Reason] = []
         for result in await asyncio.gather(*parts, return_exceptions=True):
@@ -332,10 +337,8 @@ class Methods:
                 why = Reason(Held.OWN_ERROR, error=Said(repr(result)))
                 hub.telling.bug(f"zone {zone}: {say(why)}", result)
                 failed.append(why)
-            elif result is None:
-                done.append(Reason(Answered.COMMAND_RUN))
-            elif result:
-                done.append(noted(str(result)))
+            elif result is not None:
+                done.append(result)
         # One command serves both kinds, and fails for both with the same words.
         texts = tuple(dict.fromkeys((*failed, *done)))
         if not texts:

@@ -119,7 +119,7 @@ class Client:
 Handler = Callable[[Client, RpcRequest], Awaitable[Sequence[bytes]]]
 
 
-class Server:
+class SocketServer:
     """Listens on a UNIX socket; `handle` answers a request with a whole line, in pieces."""
 
     def __init__(

@@ -20,7 +20,7 @@ from sslmd.core.told import Doing
 from sslmd.core.trouble import NETWORK, failed, troubles
 from sslmd.core.words.sentence import say
 from sslmd.daemon.api import replacing
-from sslmd.daemon.api.alarm_methods import silences_and_notifiers
+from sslmd.daemon.api.alarm_methods import own_alarms, silences_and_notifiers
 from sslmd.daemon.api.beside import dh, dns, hosts, net, network_process, time, zones
 from sslmd.daemon.api.set_row import set_row
 from sslmd.daemon.api.users import gently
@@ -77,7 +77,8 @@ def status_entry(cert: CertId, entry: Entry) -> dict[str, Any]:
                 "since": time(server.since),
                 "attempts": server.attempts,
                 "next_try": time(server.next_try) if server.attempts else None,
-                "unseen": unseen.why if (unseen := unseen_of(server)) else None,
+                "unseen": say(unseen.why) if (unseen := unseen_of(server)) else None,
+                **on_wire(unseen.why if unseen else None, "unseen"),
                 "meant": unseen.meant if unseen else False,
                 "expires": time(server.expires),
             }
@@ -111,6 +112,7 @@ def _dane(entry: Entry) -> dict[str, Any] | None:
         "problems": report.wrong,
         "warnings": report.warnings,
         "unseen": report.unseen,
+        "findings": [one.as_json() for one in report.notable],
     }
 
 
@@ -184,6 +186,7 @@ class StatusDocument:
             "zones": zones(hub),
             "dns": dns(),
             "dh": dh(hub),
+            "own_alarms": own_alarms(hub),
             **silences_and_notifiers(hub),
             "net": net(hub),
         }

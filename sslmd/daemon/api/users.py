@@ -75,7 +75,7 @@ async def gently(items: Iterable[Item], turn: Callable[[], Awaitable[None]]) -> 
         yield item
 
 
-class Share:
+class CpuShare:
     """CPU time that fills up at a rate of `rate` seconds a second; who owes some waits."""
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -149,7 +149,7 @@ class Costs:
         self.connections = 0
         self.incoming = 0
         self.waiting = Waiting()
-        self.share = Share(share)
+        self.share = CpuShare(share)
         self.lane = asyncio.Lock()
 
 

@@ -127,11 +127,11 @@ class Changes:
                 self._tell("state-unsaved", line, WARNING, cert)
             case Compared():
                 last = before.report.findings if before.report is not None else ()
-                known = {(one.where, one.text) for one in last if one.wrong}
+                known = {(one.where, one.why) for one in last if one.wrong}
                 wrong = [one for one in event.report.findings if one.wrong]
                 for one in wrong:
-                    if (one.where, one.text) not in known:
-                        line = Reason(Happened.DANE_MISMATCH, where=one.where, said=Said(one.text))
+                    if (one.where, one.why) not in known:
+                        line = Reason(Happened.DANE_MISMATCH, where=one.where, said=one.why)
                         self._tell("dane-mismatch", line, ERROR, cert)
                 if known and not wrong:
                     self._tell("dane-well", Reason(Happened.DANE_WELL), INFO, cert)
@@ -310,7 +310,7 @@ def _looked(before: Sighting | None, now: Sighting | None, next_: SetName | None
     was_seen = before is not None and before.set == now.set and before.since is not None
     if now.since is not None and not was_seen:
         return Story("tlsa-seen", Reason(Happened.TLSA_SEEN, until=now.opens_at), INFO, next_)
-    missing = Said(now.missing)
+    missing = now.missing
     if now.since is None and was_seen:
         return Story("tlsa-lost", Reason(Happened.TLSA_GONE, missing=missing), WARNING, next_)
     if now.missing and (before is None or before.missing != now.missing):
@@ -328,7 +328,7 @@ def _at(code: Happened, server: Server) -> Reason:
     place = _place(server.kind, [server.host])
     if code in (Happened.RESTARTED, Happened.COPIED_USED):
         restarted = server.phase is ServerPhase.RESTARTED and server.unseen is not None
-        unseen = Said(server.unseen.why) if restarted and server.unseen else None
+        unseen = server.unseen.why if restarted and server.unseen else None
         return Reason(code, server=place, unseen=unseen)
     if code in (Happened.SERVER_SEEN, Happened.COPIED):
         return Reason(code, server=place)

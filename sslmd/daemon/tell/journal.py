@@ -28,7 +28,7 @@ from pathlib import Path
 
 from sslmd.core.errors import SslmError
 from sslmd.core.names import CertId, SetName
-from sslmd.core.plain import hour, plain, plain_lines
+from sslmd.core.plain import hour, plain, plain_lines, rfc3339
 from sslmd.core.reason import Reason, on_wire
 from sslmd.core.told import Happened
 from sslmd.core.words.sentence import say
@@ -42,6 +42,9 @@ from sslmd.store import files, owners
 from sslmd.store.paths import open_folder
 
 NAME = "sslmd.log"
+
+# Takes in what happened: event, text, priority, and the certificate that it is about.
+Tell = Callable[[str, Reason, int, CertId | None], None]
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -155,7 +158,7 @@ class Record:
     def as_json(self) -> dict[str, object]:
         """Return the parameters of an `event` notification (docs/socket-api.md)."""
         return {
-            "at": self.at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "at": rfc3339(self.at),
             "cert": str(self.cert) if self.cert else "",
             "event": self.event,
             "job": self.job,
