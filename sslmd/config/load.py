@@ -136,7 +136,10 @@ class _Loader:
             dns_primaries=primaries,
             dh=self._dh(data, groups, wanted),
             notify=notifiers(
-                self._array(data, "notify", table_of(NotifyOptions)), self.top, self.main
+                self._array(data, "notify", table_of(NotifyOptions)),
+                self.top,
+                self.main,
+                datetime.now(UTC),
             ),
             groups=frozenset(wanted),
             inactive=groups.inactive - wanted.keys(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from pydantic_core import PydanticCustomError
@@ -16,6 +17,9 @@ from sslmd.config.notify_address import holds_secret, notify_address
 from sslmd.config.notify_tables import NotifyOptions
 from sslmd.config.report import Source
 from sslmd.config.table import made_of
+from sslmd.core.notices import LONGEST_QUIET
+from sslmd.core.plain import span
+from sslmd.core.windows import longest_open
 
 __all__ = ["AddressFileError", "NotifyAddress", "NotifyOptions", "notifiers", "read_addresses"]
 
@@ -38,9 +42,12 @@ class AddressFileError(Exception):
 
 
 def notifiers(
-    tables: Iterable[tuple[int, Any]], top: str, source: Source
+    tables: Iterable[tuple[int, Any]], top: str, source: Source, now: datetime
 ) -> tuple[NotifyOptions, ...]:
-    """Return the tables that can be used; note what is wrong with the others."""
+    """Return the tables that can be used; note what is wrong with the others.
+
+    `now` tells for which years the rules of time zones are looked at.
+    """
     found: dict[str, NotifyOptions] = {}
     for index, table in tables:
         key: KeyPath = ("notify", index)
@@ -54,6 +61,10 @@ def notifiers(
         if len(one.to) > MOST_ADDRESSES:
             problem = f"it has {len(one.to)} addresses, and {MOST_ADDRESSES} at most are used"
             source.mistake((*key, "to"), problem, "write several tables")
+        if longest_open(one.quiet, now) > LONGEST_QUIET:
+            problem = f"together these hours last longer than {span(LONGEST_QUIET)} without a break"
+            remedy = "leave some hours free, or write level = 'critical' to hear of nothing else"
+            source.mistake((*key, "quiet"), problem, remedy)
         if one.to_file is not None:
             _check_file(str(one.to_file), (*key, "to_file"), source)
         if any(map(holds_secret, one.to)) and _is_open(source.path):

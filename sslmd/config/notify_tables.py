@@ -15,6 +15,7 @@ from sslmd.config.notify_address import notify_address
 from sslmd.config.table import SINGLE, Windows, each_once, key, one_command, path_key, table
 from sslmd.config.tables import IN_GLOBALS
 from sslmd.core.alarm_kinds import AlarmKind
+from sslmd.core.plain import span as shown
 from sslmd.core.trouble import Severity
 from sslmd.core.windows import Group
 
@@ -60,8 +61,13 @@ def _span(least: timedelta, most: timedelta, example: str) -> Any:
             raise values.wrong(f"{values.seen(value)} is not a span of time", remedy)
         span = int(found[1]) * _UNITS[found[2]]
         if not least <= span <= most:
-            word = "short" if span < least else "long"
-            raise values.wrong(f"{values.seen(value)} is too {word}", f"write '{example}'")
+            word, bound = (
+                ("short", f"at least {shown(least)}")
+                if span < least
+                else ("long", f"at most {shown(most)}")
+            )
+            remedy = f"write {bound}, such as '{example}'"
+            raise values.wrong(f"{values.seen(value)} is too {word}", remedy)
         return span
 
     return Annotated[timedelta, PlainValidator(parse)]
@@ -150,7 +156,7 @@ class NotifyOptions:
     quiet: Group = key(
         "list of windows",
         "Hours in which only what is critical is reported, such as `'22:00-07:00 Europe/Berlin'`; "
-        "the rest waits until they are over.",
+        "the rest waits until they are over. Together they last 4 days at most without a break.",
         default=[],
         shown="none",
         read=Windows,

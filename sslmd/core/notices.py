@@ -41,8 +41,9 @@ PAUSE = timedelta(hours=1)
 # Reminders wait for each other by this share of `repeat`: a mail a day, not one for each cause.
 TOGETHER = 0.25
 
-# Hours that are longer than a day are none: nobody would hear anything any more.
-LONGEST_QUIET = DAY
+# A long weekend. Hours that last longer are refused (`config.notify`): a warning that waits for them
+# would come too late.
+LONGEST_QUIET = 4 * DAY
 
 
 class News(StrEnum):

@@ -116,6 +116,16 @@ def longest_wait(groups: Sequence[Sequence[Window]], now: datetime) -> timedelta
     return _longest(some, now.astimezone(UTC).year) if some else timedelta()
 
 
+def longest_open(group: Group, now: datetime) -> timedelta:
+    """Return the longest time that a group stays open without a break; nothing if it is empty.
+
+    It is exact for the same years as `longest_wait`. Windows that never shut are open for years.
+    """
+    year = now.astimezone(UTC).year
+    spans = _common([group], _new_year(year), _new_year(year + YEARS)) if group else []
+    return timedelta(seconds=max((end - begin for begin, end in spans), default=0))
+
+
 def listed(groups: Sequence[Sequence[Window]]) -> str:
     """Return the windows for people."""
     return " and ".join(" or ".join(map(str, group)) for group in groups if group)

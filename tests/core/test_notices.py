@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -33,6 +33,8 @@ from tests.stand.alarm_days import (
     Days,
     case,
 )
+
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def test_what_stands_is_told_once_and_its_end() -> None:
@@ -240,6 +242,17 @@ def test_quiet_hours_hold_what_is_not_critical() -> None:
     days.stand(case("a"))
     days.go(HOUR)
     assert days.told == [(News.RAISED, ("a",))]
+
+
+def test_quiet_hours_last_over_a_weekend() -> None:
+    nights = Window(frozenset(range(7)), 22 * 60, 7 * 60, BERLIN, "22:00-07:00")
+    weekend = Window(frozenset({5, 6}), 0, 1440, BERLIN, "Sat,Sun 00:00-24:00")
+    # With a weekend of 24, of 23 and of 25 hours on Sunday.
+    for friday in (datetime(2030, 1, 4), datetime(2030, 3, 29), datetime(2030, 10, 25)):
+        days = Days(replace(MAIL, quiet=(nights, weekend)), friday.replace(hour=23, tzinfo=BERLIN))
+        days.stand(case("a"))
+        days.go(4 * DAY)
+        assert days.sent[0].at == (friday + 3 * DAY).replace(hour=7, tzinfo=BERLIN)
 
 
 def test_a_notifier_hears_what_it_is_to_hear() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslmd.core.windows import Group, Window, listed, longest_wait, next_common, opens
+from sslmd.core.windows import Group, Window, listed, longest_open, longest_wait, next_common, opens
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SAT = datetime(2026, 6, 6, tzinfo=UTC)
@@ -105,6 +105,15 @@ def test_nothing_is_asked_of_owners_without_windows() -> None:
 def test_summer_time_begins_and_ends(days: str, start: str, end: str, now: str, then: str) -> None:
     groups = ((window(days, start, end, "Europe/Berlin"),),)
     assert next_common(groups, utc(now)) == utc(then)
+
+
+def test_how_long_a_group_stays_open() -> None:
+    assert longest_open((), SAT) == timedelta()
+    assert longest_open((SATURDAY,), SAT) == 4 * HOUR  # 02:00 is there twice in autumn
+    nights = window("", "22:00", "07:00")
+    assert longest_open((nights,), SAT) == 9 * HOUR
+    assert longest_open((nights, window("Sat,Sun", "00:00", "24:00")), SAT) == 57 * HOUR
+    assert longest_open((window("", "00:00", "24:00"),), SAT) > 365 * DAY
 
 
 def test_the_longest_wait_knows_of_summer_time() -> None:
