@@ -17,6 +17,7 @@ from sslmd.core.notices import (
     took,
     unsilenced,
     without_ended,
+    works,
 )
 
 
@@ -73,6 +74,13 @@ class MessageFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialTaken:
+    """A notifier took a message that is about nothing: it is not waited for any more."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class SilenceMade:
     """An admin wants silence."""
 
@@ -99,6 +107,7 @@ AlarmEvent = (
     | NotifiersAre
     | MessageSent
     | MessageFailed
+    | TrialTaken
     | SilenceMade
     | SilenceEnded
     | BookUnsaved
@@ -123,6 +132,8 @@ def advance_alarms(before: AlarmState | None, event: AlarmEvent) -> AlarmState:
             book = took(book, message) if message.to in book.notifiers else book
         case MessageFailed(name, trouble):
             book = not_taken(book, name, trouble) if name in book.notifiers else book
+        case TrialTaken(name):
+            book = works(book, name) if name in book.notifiers else book
         case SilenceMade(silence):
             book = silenced(book, silence)
         case SilenceEnded(what):

@@ -41,8 +41,8 @@ PAUSE = timedelta(hours=1)
 # Reminders wait for each other by this share of `repeat`: a mail a day, not one for each cause.
 TOGETHER = 0.25
 
-# A long weekend. Hours that last longer are refused (`config.notify`): a warning that waits for them
-# would come too late.
+# A long weekend. Hours that last longer are refused (`config.notify`): a warning that waits for
+# them would come too late.
 LONGEST_QUIET = 4 * DAY
 
 
@@ -157,6 +157,11 @@ def took(book: AlarmBook, message: AlarmMessage) -> AlarmBook:
 def not_taken(book: AlarmBook, name: str, trouble: Trouble) -> AlarmBook:
     """Return the book after a message could not be sent."""
     return _with(book, name, replace(book.notifier(name), trouble=trouble))
+
+
+def works(book: AlarmBook, name: str) -> AlarmBook:
+    """Return the book after a message that is about nothing (a test) was taken."""
+    return _with(book, name, replace(book.notifier(name), trouble=None))
 
 
 def _with(book: AlarmBook, name: str, state: NotifierState) -> AlarmBook:

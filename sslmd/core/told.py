@@ -96,6 +96,7 @@ class Odd(Code):
     LINK_ELSEWHERE = "link-elsewhere"
     LINK_ASTRAY = "link-astray"
     STATE_ASIDE = "state-set-aside"
+    ALARMS_ASIDE = "alarms-set-aside"
     KEY_WAS_WIDE = "key-was-wide"
     CA_KEYS_IN_PRODUCTION = "ca-keys-in-production"
 

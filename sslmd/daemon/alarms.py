@@ -31,14 +31,18 @@ from sslmd.core.errors import SslmError, Transient, is_over, text_of
 from sslmd.core.failed import Failed
 from sslmd.core.jobs import WatchAlarms
 from sslmd.core.machine import DiskSpace, full_disks, wrong_clock
-from sslmd.core.names import CertId
+from sslmd.core.names import CertId, SetName
 from sslmd.core.notice_book import AlarmBook
 from sslmd.core.reason import Reason, Said, Why, noted
+from sslmd.core.told import Odd
 from sslmd.core.words.sentence import say
 from sslmd.daemon.cert_status import failed_server_of, last_error_of, status_of, trouble_of
 from sslmd.daemon.loop import Due, OfItsJobs
 from sslmd.daemon.registry import Entry, Registry
+from sslmd.daemon.tell.journal import WARNING, Tell
+from sslmd.store import files
 from sslmd.store.note_kinds import ALARM_BOOK_NOTE
+from sslmd.store.notes import BadNoteError
 from sslmd.workers.tools import Site, Threads
 
 # Between two looks.
@@ -72,10 +76,11 @@ class Alarms(OfItsJobs):
         registry: Registry,
         beside: Beside,
         changed: Callable[[], None],
+        tell: Tell,
         bug: Callable[[str, BaseException], None],
     ) -> None:
         self._site, self._threads, self._registry = site, threads, registry
-        self._beside, self._changed, self._bug = beside, changed, bug
+        self._beside, self._changed, self._tell, self._bug = beside, changed, tell, bug
         self._next: datetime | None = None
         # Of each certificate: its entry then, until when that counts, its cases and unknowns.
         self._kept: dict[CertId, tuple[Entry, datetime, _Cases, frozenset[Unknown]]] = {}
@@ -92,6 +97,12 @@ class Alarms(OfItsJobs):
         """Read what the run before remembered; blocks, for the start."""
         try:
             self._saved = ALARM_BOOK_NOTE.read(self._place)
+        except BadNoteError as err:
+            aside = f"{self._place}.bad-{SetName.at(self._site.now())}"
+            with suppress(OSError):
+                files.move(self._place, aside)
+            odd = Reason(Odd.ALARMS_ASIDE, path=self._place, why=err.reason, aside=aside)
+            self._tell("tree-remark", odd, WARNING, None)
         except (OSError, SslmError) as err:
             # What is raised is told once more; that it cannot be written is an alarm of its own.
             self._registry.alarms.put("", BookUnsaved(_why(err)))
@@ -110,7 +121,7 @@ class Alarms(OfItsJobs):
         self.put(event)
         try:
             await self._write()
-        except OSError as err:
+        except (OSError, SslmError) as err:
             why = Reason(Failed.ALARMS_UNSAVED, path=self._place, why=Said(_why(err)))
             raise Transient(why) from None
 

@@ -46,7 +46,7 @@ def status_of(entry: Entry) -> CertStatus:
         unusable=say(entry.unusable),
         error=error,
         about=about,
-        attempts=attempts or (failed.attempts if failed else 0),
+        attempts=attempts or (failed.attempts if failed and not decision.waits_for_ca else 0),
         next_try=next_try_of(entry, trouble, failed),
         renew_at=decision.renew_at,
         roll_at=decision.roll_at,

@@ -119,7 +119,7 @@ class Hub:
         self.loop.add(self.certs, self.certs.waits)
         self._challenges = ChallengeZones(self.ordering.challenges, site.now)
         told = self._tell, telling.bug
-        self.alarms = Alarms(site, threads, self.registry, self._beside, self._alarmed, told[1])
+        self.alarms = Alarms(site, threads, self.registry, self._beside, self._alarmed, *told)
         self.heartbeat = Heartbeat(site, self.loop, net, self.alarms, *told)
         self.notices = Notices(site, self.alarms, self.loop, Sender(site, threads), *told)
         others = self._challenges, self.hosts, self.ari, self.dh, self.held, self.ledger

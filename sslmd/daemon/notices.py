@@ -13,7 +13,7 @@ from typing import Any
 
 from sslmd.config.notify import NotifyOptions
 from sslmd.core.alarm import Alarm
-from sslmd.core.alarm_events import MessageFailed, MessageSent, NotifiersAre
+from sslmd.core.alarm_events import MessageFailed, MessageSent, NotifiersAre, TrialTaken
 from sslmd.core.errors import Refused, SslmError, Trouble, reason_of
 from sslmd.core.jobs import Notify
 from sslmd.core.notices import AlarmMessage, NewsItem, NoticeDecision, NoticeRule, decide_notices
@@ -159,6 +159,9 @@ class Notices(OfItsJobs):
             handed = await self._sender.hand_over(test_message(), options)
         except SslmError as err:
             return err.reason
+        for at, rule in enumerate(self._rules(options)):
+            if at in handed.took and self._alarms.state.book.notifier(rule.name).trouble:
+                self._alarms.put(TrialTaken(rule.name))
         failure = handed.failure
         return failure.reason if isinstance(failure, SslmError) else None
 

@@ -179,10 +179,11 @@ class HoldsNote:
 HOLDS_NOTE = NoteKind(HoldsNote, Nonsense.ANEW)
 
 
-# What is raised, what was told to whom, silences. Nonsense costs a message that was sent before.
+# What is raised, what was told to whom, silences. Nonsense costs a message sent before, and
+# the silences.
 ALARM_BOOK_NOTE = NoteKind(
     AlarmBook,
-    Nonsense.ANEW,
+    Nonsense.SET_ASIDE,
     {Trouble: TROUBLE},
     # Each of thousands of certificates may stand there, once for each kind of alarm.
     most=16 << 20,

@@ -111,14 +111,20 @@ MISTAKES = [
         "to = 'mailto:root'\nafter = 10",
         "after: 10 is not a span of time; write a number and s, min",
     ),
-    ("to = 'mailto:root'\nafter = '25 h'", "after: '25 h' is too long; write at most 24 h, such as '10 min'"),
-    ("to = 'mailto:root'\nrepeat = '5 min'", "repeat: '5 min' is too short; write at least 1 h, such as '1 d'"),
+    (
+        "to = 'mailto:root'\nafter = '25 h'",
+        "after: '25 h' is too long; write at most 24 h, such as '10 min'",
+    ),
+    (
+        "to = 'mailto:root'\nrepeat = '5 min'",
+        "repeat: '5 min' is too short; write at least 60 min, such as '1 d'",
+    ),
     (
         "to = 'mailto:root'\nquiet = 'nights'",
         "quiet: 'nights' is not a day or a range of days; write it as ",
     ),
     (
-        "to = 'mailto:root'\nquiet = ['Mon-Fri 00:00-24:00', 'Sat,Sun 08:00-08:00']",
+        "to = 'mailto:root'\nquiet = ['Mon-Fri 00:00-24:00', 'Sat,Sun 00:00-23:00']",
         "quiet: together these hours last longer than 4 d without a break; leave some hours free",
     ),
     ('command = "it\'s"', 'command: "it\'s": no closing quotation; close the quotes'),

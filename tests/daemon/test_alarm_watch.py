@@ -117,11 +117,14 @@ async def test_silences_are_on_disk_before_they_are_confirmed(stand: Stand, tool
     assert len(again.postman.took) == 1
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), Transient("no space"), Permanent("a link")]
+)
 async def test_what_cannot_be_written_is_an_alarm_and_refuses_a_silence(
-    stand: Stand, monkeypatch: pytest.MonkeyPatch
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     await stand.look()
     with monkeypatch.context() as patch:

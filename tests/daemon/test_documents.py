@@ -8,16 +8,18 @@ from typing import Any, cast
 
 import pytest
 
+from sslmd.config.kinds import ServerKind
 from sslmd.console.answers import Cert
 from sslmd.console.health import problems, why
 from sslmd.core.jobs import Order
 from sslmd.core.reason import Held, Reason, Why, noted, said
 from sslmd.core.spec import SelfSigned
-from sslmd.core.state import CertState, Phase
+from sslmd.core.state import CertState, Phase, Server, ServerPhase
 from sslmd.core.told import Doing
 from sslmd.core.trouble import Severity, TroubleKind
 from sslmd.core.view import Decision
 from sslmd.daemon.api.status_document import status_entry, summary
+from sslmd.daemon.cert_status import status_of
 from sslmd.daemon.registry import Entry, Registry, Taken
 from tests.stand.world import START, days, facts, wanted
 
@@ -76,6 +78,17 @@ def test_what_only_an_admin_can_put_right_is_told_beside_a_wait_for_its_ca() -> 
     found = problems(shown(CertState(Phase.SETTLED, CURR), waits), START)
     assert [trouble.kind for trouble, _ in found] == [TroubleKind.HELD]
     assert problems(shown(CertState(Phase.SETTLED, CURR), replace(waits, alarm=None)), START) == []
+
+
+def test_a_server_that_failed_too_is_no_failure_of_a_certificate_that_waits_for_its_ca() -> None:
+    waits = Decision(Reason(Why.CA_WAITS, ca="ca/my", why=ODD), waits_for_ca=True)
+    server = Server(
+        ServerKind.WEB, "web1", ServerPhase.DELIVERED, attempts=2, next_try=START + days(1)
+    )
+    state = CertState(Phase.SETTLED, CURR, servers=(server,))
+    entry = Entry(WANTED, frozenset(), state, None, waits)
+    assert status_of(entry).attempts == 0
+    assert status_of(replace(entry, decision=Decision(ODD))).attempts == 2
 
 
 def test_what_is_done_and_how_far_it_is_are_codes_and_facts() -> None:

@@ -15,6 +15,7 @@ from sslmd.core.alarm_kinds import AlarmKind
 from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
+from sslmd.daemon.tell.journal import Record
 from tests.stand.alarm_stand import MINUTE, Stand
 from tests.stand.tools import Tools
 
@@ -60,6 +61,38 @@ async def test_one_that_fails_holds_up_no_other(stand: Stand) -> None:
     stand.configure(replace(ADMINS, to=(NotifyAddress("ntfys://right/topic"), *TO[1:])))
     await stand.minute()
     assert told(stand)[before:] == [["never-issued"]]
+
+
+async def test_a_test_that_arrives_ends_the_wait_after_a_failure(stand: Stand) -> None:
+    stand.configure(ADMINS)
+    stand.postman.broken = {0: BROKEN, 1: BROKEN}
+    await stand.minute(12)
+    assert told(stand) == [["never-issued"]]
+    # The first is put right where it is, and tried out.
+    stand.postman.broken = {1: BROKEN}
+    await stand.notices.test("admins")
+    notifiers = stand.hub.alarms.state.book.notifiers
+    assert [one.trouble is None for one in notifiers.values()] == [True, False, True]
+    stand.postman.took.clear()
+    await stand.minute()
+    assert ["never-issued"] in told(stand)
+
+
+async def test_a_note_that_makes_no_sense_is_kept_and_told(stand: Stand, tools: Tools) -> None:
+    stand.configure(ADMINS)
+    await stand.minute(12)
+    note = Path(stand.hub.site.tree.alarm_note)
+    note.write_text("version = 1\nraised = 7\n")
+    again = Stand(tools)
+    again.now = stand.now + MINUTE
+    records: list[Record] = []
+    again.hub.bus.follow(records.append)
+    again.hub.load()
+    (aside,) = note.parent.glob(f"{note.name}.bad-*")
+    assert aside.read_text() == "version = 1\nraised = 7\n"
+    assert [one.event for one in records if str(aside) in one.text] == ["tree-remark"]
+    await again.minute(12)
+    assert again.postman.took, "what stands is told again"
 
 
 async def test_a_restart_repeats_nothing_to_any_of_them(stand: Stand, tools: Tools) -> None:

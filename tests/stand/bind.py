@@ -11,6 +11,7 @@ import subprocess
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -309,6 +310,10 @@ ns1 A   {zone.ns1}
         return sum(zone in call for call in self.calls())
 
 
+# So many looks for a zone that is not there yet until it is asked for once more.
+ASK_AGAIN = 100
+
+
 class Secondary(Named):
     """A secondary, which gets its zones from `primary`; start that first.
 
@@ -327,6 +332,7 @@ class Secondary(Named):
         super().__init__(folder, zones or (primary.zones if primary else ()))
         self._primary = primary
         self._primary_port = primary.port if primary else free_port()
+        self._looks = 0
         self._options = "notify no;"
         if primary and notify:
             primary.notify(self.port)
@@ -343,8 +349,18 @@ class Secondary(Named):
 
     def answers(self) -> bool:
         if self._primary:
-            return all(_has(self, zone, "SOA") for zone in self.zones)
+            lacking = [zone for zone in self.zones if not _has(self, zone, "SOA")]
+            self._looks += 1
+            if lacking and not self._looks % ASK_AGAIN:
+                self._ask_primary(lacking)
+            return not lacking
         return all(_rcode(self, zone, "SOA") == dns.rcode.SERVFAIL for zone in self.zones)
+
+    def _ask_primary(self, zones: Sequence[str]) -> None:
+        """Have zones fetched: after a first try that failed BIND waits for a minute."""
+        for zone in zones:
+            with suppress(AssertionError):  # its control channel is not open yet
+                self.rndc("retransfer", zone)
 
     def refresh(self, zone: str) -> None:
         """Get a zone from the primary, and wait until it is here."""

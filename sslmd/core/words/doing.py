@@ -46,6 +46,10 @@ ODD: Mapping[Odd, str] = {
     Odd.LINK_ELSEWHERE: "{path} points to {target}, which is not a set of its own",
     Odd.LINK_ASTRAY: "{path} points to set {set}, which is not there",
     Odd.STATE_ASIDE: "{path}: {why}; it was set aside as {aside} and is made again",
+    Odd.ALARMS_ASIDE: (
+        "{path}: {why}; it was set aside as {aside}: silences have ended, and alarms that stand are "
+        "reported again"
+    ),
     Odd.KEY_WAS_WIDE: "{path} could be read by others; it is 0600 now, consider a new key",
     Odd.CA_KEYS_IN_PRODUCTION: (
         "keys of the CA are in production: {keys:three}. No server needs them. [To remove them: "

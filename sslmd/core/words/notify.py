@@ -76,7 +76,8 @@ NOTIFY: Mapping[Failed, str | Callable[[Facts], str]] = {
     ),
     Failed.DISK_FULL: "{path}: {free} MB[ and {entries} entries] are free on its file system",
     Failed.ALARMS_UNSAVED: (
-        "{path}: cannot be written: {why}; after a restart what was reported is reported again"
+        "{path}: cannot be written: {why}; until it can, a restart forgets silences, and reports "
+        "again what was reported"
     ),
     Failed.CERTS_DIR: "certs_dir changed from {folder}: that takes a restart of sslmd",
     Failed.CONFIG_REFUSED: "{mistake}[ (and {more} more)]; {consequence}",
