@@ -47,7 +47,7 @@ ODD: Mapping[Odd, str] = {
     Odd.LINK_ASTRAY: "{path} points to set {set}, which is not there",
     Odd.STATE_ASIDE: "{path}: {why}; it was set aside as {aside} and is made again",
     Odd.ALARMS_ASIDE: (
-        "{path}: {why}; it was set aside as {aside}: silences have ended, and alarms that stand are "
+        "{path}: {why}; it was set aside as {aside}: silences have ended, and what is wrong is "
         "reported again"
     ),
     Odd.KEY_WAS_WIDE: "{path} could be read by others; it is 0600 now, consider a new key",
