@@ -36,7 +36,10 @@ TITLES: Mapping[AlarmKind, tuple[str, str]] = {
     ),
     AlarmKind.EXPIRY: ("{who} is not renewed", "{many} certificates are not renewed"),
     AlarmKind.NEVER_ISSUED: ("{who} gets no certificate", "{many} services get no certificate"),
-    AlarmKind.HELD: ("{who} is left alone", "{many} certificates are left alone"),
+    AlarmKind.HELD: (
+        "{who} is held, and not renewed",
+        "{many} certificates are held, and not renewed",
+    ),
     AlarmKind.KEYS: ("keys where they do not belong, on {who}",) * 2,
     AlarmKind.DANE: ("DANE does not fit: {who}", "DANE does not fit: {who} and others, {many}"),
     AlarmKind.NOT_SERVED: (
