@@ -190,8 +190,8 @@ class DaneWorld:
         if self._dynamic:
             site.primary += f"update = true\ntsig_key_file = '{self.primary.key_file}'\n"
         else:
-            site.dns = (
-                f"acme_dir = '{self.primary.acme_dir}'\n"
+            site.dns = f"acme_dir = '{self.primary.acme_dir}'\n" if site.ca else ""
+            site.dns += (
                 f"tlsa_dirs = ['{self.primary.tlsa_dir}']\n"
                 f'restart_cmd = "{self.primary.restart_cmd}"\n'
             )
