@@ -42,7 +42,7 @@ from sslmd.daemon.registry import Entry, Registry
 from sslmd.daemon.tell.journal import WARNING, Tell
 from sslmd.store import files
 from sslmd.store.note_kinds import ALARM_BOOK_NOTE
-from sslmd.store.notes import BadNoteError
+from sslmd.store.notes import BadNoteError, LaterVersionError
 from sslmd.workers.tools import Site, Threads
 
 # Between two looks.
@@ -97,16 +97,22 @@ class Alarms(OfItsJobs):
         """Read what the run before remembered; blocks, for the start."""
         try:
             self._saved = ALARM_BOOK_NOTE.read(self._place)
-        except BadNoteError as err:
-            aside = f"{self._place}.bad-{SetName.at(self._site.now())}"
-            with suppress(OSError):
-                files.move(self._place, aside)
-            odd = Reason(Odd.ALARMS_ASIDE, path=self._place, why=err.reason, aside=aside)
-            self._tell("tree-remark", odd, WARNING, None)
+        except (BadNoteError, LaterVersionError) as err:
+            self._set_aside(err.reason)
         except (OSError, SslmError) as err:
             # What is raised is told once more; that it cannot be written is an alarm of its own.
             self._registry.alarms.put("", BookUnsaved(_why(err)))
         self._registry.alarms.put("", BookRead(self._saved))
+
+    def _set_aside(self, why: Reason) -> None:
+        aside = f"{self._place}.bad-{SetName.at(self._site.now())}"
+        try:
+            files.move(self._place, aside)
+        except OSError as err:
+            self._registry.alarms.put("", BookUnsaved(_why(err)))
+            return
+        odd = Reason(Odd.ALARMS_ASIDE, path=self._place, why=why, aside=aside)
+        self._tell("tree-remark", odd, WARNING, None)
 
     def put(self, event: AlarmEvent) -> None:
         """Take in what happened."""

@@ -159,9 +159,9 @@ class Notices(OfItsJobs):
             handed = await self._sender.hand_over(test_message(), options)
         except SslmError as err:
             return err.reason
-        for at, rule in enumerate(self._rules(options)):
-            if at in handed.took and self._alarms.state.book.notifier(rule.name).trouble:
-                self._alarms.put(TrialTaken(rule.name))
+        for key in (_key(options.name, at + 1) for at in handed.took):
+            if self._alarms.state.book.notifier(key).trouble is not None:
+                self._alarms.put(TrialTaken(key))
         failure = handed.failure
         return failure.reason if isinstance(failure, SslmError) else None
 
@@ -179,6 +179,11 @@ class Notices(OfItsJobs):
 
     def _options(self, name: str) -> NotifyOptions | None:
         return next((one for one in self._site.config.notify if one.name == name), None)
+
+
+def _key(name: str, number: int) -> str:
+    """Return how one of a notifier's addresses is called in the book."""
+    return f"{name}/{number}" if number > 1 else name
 
 
 def _owner(key: str) -> str:
@@ -203,7 +208,7 @@ def rules_of(options: NotifyOptions, marks: Sequence[str]) -> list[NoticeRule]:
     """
     return [
         NoticeRule(
-            f"{options.name}/{number}" if number > 1 else options.name,
+            _key(options.name, number),
             options.about,
             options.level,
             options.after,

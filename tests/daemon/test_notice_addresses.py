@@ -16,6 +16,7 @@ from sslmd.core.errors import Permanent, Transient
 from sslmd.core.failed import Failed
 from sslmd.core.reason import Reason
 from sslmd.daemon.tell.journal import Record
+from sslmd.workers.notify import HandedOver
 from tests.stand.alarm_stand import MINUTE, Stand
 from tests.stand.tools import Tools
 
@@ -78,18 +79,34 @@ async def test_a_test_that_arrives_ends_the_wait_after_a_failure(stand: Stand) -
     assert ["never-issued"] in told(stand)
 
 
-async def test_a_note_that_makes_no_sense_is_kept_and_told(stand: Stand, tools: Tools) -> None:
+async def test_a_test_of_a_file_that_arrives_ends_the_wait_of_all_of_them(stand: Stand) -> None:
+    stand.postman.files = [("a", "b")]
+    stand.configure(FILE)
+    stand.postman.broken = {0: BROKEN, 1: BROKEN}
+    await stand.minute(12)
+    assert not told(stand)
+    stand.postman.broken = {}
+    stand.postman.ends = [HandedOver((0, 1))]
+    await stand.notices.test("admins")
+    notifiers = stand.hub.alarms.state.book.notifiers
+    assert [one.trouble for one in notifiers.values()] == [None, None]
+
+
+@pytest.mark.parametrize("text", ["version = 1\nraised = 7\n", "version = 9\n", "\x00"])
+async def test_a_note_that_makes_no_sense_is_kept_and_told(
+    stand: Stand, tools: Tools, text: str
+) -> None:
     stand.configure(ADMINS)
     await stand.minute(12)
     note = Path(stand.hub.site.tree.alarm_note)
-    note.write_text("version = 1\nraised = 7\n")
+    note.write_text(text)
     again = Stand(tools)
     again.now = stand.now + MINUTE
     records: list[Record] = []
     again.hub.bus.follow(records.append)
     again.hub.load()
     (aside,) = note.parent.glob(f"{note.name}.bad-*")
-    assert aside.read_text() == "version = 1\nraised = 7\n"
+    assert aside.read_text() == text
     assert [one.event for one in records if str(aside) in one.text] == ["tree-remark"]
     await again.minute(12)
     assert again.postman.took, "what stands is told again"
